@@ -1,0 +1,1 @@
+"""Images, membership splits and augmentation."""

@@ -1,0 +1,121 @@
+"""Who is a member of which model: pools, members and evaluation rows, derived from one seed."""
+import hashlib
+import json
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.errors import CompLeakError, UsageError
+
+FORMAT = 1
+
+
+def derive_seed(seed, *role):
+    """A 63-bit seed for one role (words and numbers), the same in every process and on every machine."""
+    digest = hashlib.sha256(json.dumps([int(seed), *role]).encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
+@dataclass(frozen=True)
+class World:
+    """One model's view of its pool: positions in the pooled data set.
+
+    members [N] and non_members [P − N] fill the pool; the first `scored` of each are the evaluation rows.
+    """
+
+    name: str
+    members: np.ndarray
+    non_members: np.ndarray
+    scored: int
+
+    @property
+    def evaluation(self):
+        """The rows that attacks are fitted or scored on, members first: [2·scored] int64."""
+        return np.concatenate([self.members[: self.scored], self.non_members[: self.scored]])
+
+
+@dataclass(frozen=True)
+class Split:
+    """The target's and every shadow's world over one data set of n images (design: Data and splits)."""
+
+    n: int
+    seed: int
+    train_size: int
+    data_fingerprint: str
+    target: World
+    shadows: tuple
+
+    @property
+    def worlds(self):
+        return (self.target, *self.shadows)
+
+    @property
+    def fingerprint(self):
+        """Names the data, the pools and the target's members; one more shadow does not change it."""
+        digest = hashlib.sha256(f"{self.data_fingerprint} {self.n} {self.seed} {self.train_size}".encode())
+        for rows in (self.target.members, self.target.non_members):
+            digest.update(np.ascontiguousarray(rows, dtype="<i8").tobytes())
+        return digest.hexdigest()[:16]
+
+
+def make_split(n, seed, shadow_num=1, train_size=None, data_fingerprint=""):
+    """Two disjoint pools of n // 2 images; the target takes one, every shadow a random split of the other.
+
+    train_size is N, the members of each model (default two thirds of a pool). Raises UsageError when the
+    numbers leave no members, no non-members or no shadow.
+    """
+    pool = n // 2
+    train_size = 2 * pool // 3 if train_size is None else train_size
+    if not 0 < train_size < pool:
+        raise UsageError(f"--train_size {train_size}: a pool has {pool} images, choose 1 to {pool - 1}")
+    if shadow_num < 1:
+        raise UsageError(f"--shadow_num {shadow_num}: choose at least 1, attacks are fitted on shadows")
+    order = np.random.default_rng(derive_seed(seed, "pools")).permutation(n)
+    target = _world("target", order[:pool], train_size)
+    shadows = []
+    for i in range(shadow_num):
+        rows = np.random.default_rng(derive_seed(seed, "shadow", i)).permutation(order[pool : 2 * pool])
+        shadows.append(_world(f"shadow_{i}", rows, train_size))
+    split = Split(n, seed, train_size, data_fingerprint, target, tuple(shadows))
+    check_disjoint(split)
+    return split
+
+
+def _world(name, rows, train_size):
+    scored = min(train_size, len(rows) - train_size, 10_000)
+    return World(name, rows[:train_size], rows[train_size:], scored)
+
+
+def check_disjoint(split):
+    """Raises CompLeakError when an image is in both pools, or a member and a non-member of one model."""
+    for world in split.worlds:
+        rows = np.concatenate([world.members, world.non_members])
+        if len(np.unique(rows)) != len(rows) or rows.min() < 0 or rows.max() >= split.n:
+            raise CompLeakError(f"split: {world.name} has an image twice, or one outside the {split.n} of the data")
+        if world is not split.target:
+            pool = np.concatenate([split.target.members, split.target.non_members])
+            if np.intersect1d(rows, pool).size:
+                raise CompLeakError(f"split: {world.name} shares images with the target's pool")
+
+
+def to_json(split):
+    """The split as plain JSON values."""
+    worlds = {w.name: {"members": w.members.tolist(), "non_members": w.non_members.tolist()} for w in split.worlds}
+    return {"format": FORMAT, "n": split.n, "seed": split.seed, "train_size": split.train_size,
+            "data_fingerprint": split.data_fingerprint, "fingerprint": split.fingerprint, "worlds": worlds}
+
+
+def from_json(saved):
+    """The split that `to_json` wrote, checked for disjointness and against its own fingerprint."""
+    if saved.get("format") != FORMAT:
+        raise CompLeakError(f"split format {saved.get('format')!r}: this version reads format {FORMAT}")
+    worlds = []
+    for name, rows in saved["worlds"].items():
+        members, non_members = (np.array(rows[key], dtype=np.int64) for key in ("members", "non_members"))
+        worlds.append(_world(name, np.concatenate([members, non_members]), len(members)))
+    split = Split(saved["n"], saved["seed"], saved["train_size"], saved["data_fingerprint"], worlds[0],
+                  tuple(worlds[1:]))
+    check_disjoint(split)
+    if split.fingerprint != saved["fingerprint"]:
+        raise CompLeakError("split: the file was changed after it was written (its fingerprint does not match)")
+    return split
