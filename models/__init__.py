@@ -1,0 +1,1 @@
+"""Networks, their training, their three compressions, their files and their queries."""

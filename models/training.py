@@ -1,0 +1,165 @@
+"""The only training loop. Pruning, quantisation and clustering hook into it; none has a loop of its own."""
+import json
+import math
+import time
+from dataclasses import asdict, dataclass
+
+import torch
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from data.augment import crop_and_flip, draw, normalise
+from data.splits import derive_seed
+from models.errors import CompLeakError, UsageError
+
+MOMENTUM = 0.9
+WEIGHT_DECAY = 5e-4
+SAVE_EVERY = 60  # seconds between progress files: a crash costs a minute, a save well under 1% of one
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one model is trained: SGD with momentum 0.9, weight decay 5e-4, cosine decay over the epochs."""
+
+    epochs: int
+    lr: float
+    batch_size: int
+    augment: bool
+    bfloat16: bool
+    seed: int
+
+    def __post_init__(self):
+        for name, value in (("epochs", self.epochs), ("batch_size", self.batch_size), ("lr", self.lr)):
+            if not value > 0 or not math.isfinite(value):
+                raise UsageError(f"--{name} {value}: choose a number above 0")
+
+
+class Technique:
+    """What a compression technique adds to the loop; the base class is plain training."""
+
+    def parameter_groups(self, model, weight_decay):
+        """The optimiser's groups: by default every parameter, decayed."""
+        return [{"params": list(model.parameters()), "weight_decay": weight_decay}]
+
+    def start_epoch(self, epoch, epochs):
+        """Called before the first step of an epoch (0-based), with the model in training mode."""
+
+    def after_backward(self):
+        """Called when the gradients are there and the optimiser has not stepped."""
+
+    def after_step(self):
+        """Called when the optimiser has stepped."""
+
+    def state_dict(self):
+        """Tensors beyond the model's own that a stopped training needs to go on."""
+        return {}
+
+    def load_state_dict(self, state):
+        """Take back what `state_dict` gave."""
+
+
+def train(model, images, labels, statistics, recipe, technique, progress, log_path, description):
+    """Train a model in place on members alone; goes on from a progress file where there is one.
+
+    images [n, h, w, 3] uint8 and labels [n] int64 lie on the model's device; statistics is (mean, std).
+    Every random choice comes from (recipe.seed, epoch or step), so a stopped run ends in the same weights.
+    progress: an object with load() → state or None and save(state). One JSON line an epoch goes to log_path.
+    Raises CompLeakError when the loss stops being finite.
+    """
+    device = images.device
+    groups = technique.parameter_groups(model, WEIGHT_DECAY)
+    optimizer = torch.optim.SGD(groups, lr=recipe.lr, momentum=MOMENTUM, fused=True)
+    n = len(images)
+    starts = [s for s in range(0, n, recipe.batch_size) if n - s > 1 or n == 1]  # BatchNorm needs two pictures
+    first_epoch, first_step, totals = _resume(progress, model, optimizer, technique, device)
+    saved_at = time.monotonic()
+    bar = tqdm(total=recipe.epochs * len(starts), initial=first_epoch * len(starts) + first_step, unit="step",
+               desc=description, mininterval=1)
+    for epoch in range(first_epoch, recipe.epochs):
+        began = time.monotonic()
+        model.train()
+        technique.start_epoch(epoch, recipe.epochs)
+        for group in optimizer.param_groups:
+            group["lr"] = cosine(recipe.lr, epoch, recipe.epochs)
+        plan = EpochPlan(n, recipe, epoch, device)
+        for step in range(first_step, len(starts)):
+            rows = plan.order[starts[step] : starts[step] + recipe.batch_size]
+            pictures = plan.pictures(images, rows)
+            torch.manual_seed(derive_seed(recipe.seed, "dropout", epoch, step))
+            totals += _step(model, normalise(pictures, *statistics), labels[rows], optimizer, technique, recipe)
+            bar.update()
+            if time.monotonic() - saved_at > SAVE_EVERY:
+                progress.save(_state(model, optimizer, technique, epoch, step + 1, totals))
+                saved_at = time.monotonic()
+        loss, accuracy = (totals / len(plan.order)).tolist()
+        if not math.isfinite(loss):
+            raise CompLeakError(f"{description}: the loss is {loss} in epoch {epoch + 1} at learning rate "
+                                f"{cosine(recipe.lr, epoch, recipe.epochs):.3g}: start again with a smaller --lr")
+        _log(log_path, epoch, recipe, loss, accuracy, time.monotonic() - began)
+        bar.set_postfix(loss=f"{loss:.3f}", acc=f"{accuracy:.3f}")
+        first_step = 0
+        totals.zero_()
+    bar.close()
+    return model
+
+
+class EpochPlan:
+    """One epoch's order, crops and flips, drawn at once on the CPU so that every device sees the same."""
+
+    def __init__(self, n, recipe, epoch, device):
+        generator = torch.Generator().manual_seed(derive_seed(recipe.seed, "epoch", epoch))
+        self.order = torch.randperm(n, generator=generator).to(device)
+        self.augment = recipe.augment
+        if self.augment:
+            self.offsets, self.flips = (drawn.to(device) for drawn in draw(n, generator))
+
+    def pictures(self, images, rows):
+        """The pictures of these rows [b, h, w, 3] uint8, as this epoch shows them."""
+        if not self.augment:
+            return images[rows]
+        return crop_and_flip(images[rows], self.offsets[rows], self.flips[rows])
+
+
+def cosine(lr, epoch, epochs):
+    """Learning rate of an epoch (0-based): half a cosine from lr towards zero over the epochs."""
+    return 0.5 * lr * (1 + math.cos(math.pi * epoch / epochs))
+
+
+def _step(model, x, y, optimizer, technique, recipe):
+    with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=recipe.bfloat16):
+        logits = model(x)
+    logits = logits.float()
+    loss = F.cross_entropy(logits, y)
+    optimizer.zero_grad()
+    loss.backward()
+    technique.after_backward()
+    optimizer.step()
+    technique.after_step()
+    return torch.stack([loss.detach() * len(y), (logits.argmax(1) == y).sum()])
+
+
+def _state(model, optimizer, technique, epoch, step, totals):
+    return {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "technique": technique.state_dict(),
+            "epoch": epoch, "step": step, "totals": totals}
+
+
+def _resume(progress, model, optimizer, technique, device):
+    state = progress.load()
+    if state is None:
+        return 0, 0, torch.zeros(2, device=device)
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    technique.load_state_dict(state["technique"])
+    return state["epoch"], state["step"], state["totals"].to(device)
+
+
+def _log(path, epoch, recipe, loss, accuracy, seconds):
+    line = {"epoch": epoch + 1, "of": recipe.epochs, "lr": cosine(recipe.lr, epoch, recipe.epochs),
+            "train_loss": loss, "train_accuracy": accuracy, "seconds": round(seconds, 3)}
+    with open(path, "a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def settings(recipe):
+    """The recipe as plain JSON values, for config.json."""
+    return asdict(recipe)
