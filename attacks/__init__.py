@@ -1,0 +1,1 @@
+"""Membership inference attacks, as functions from arrays to scores."""

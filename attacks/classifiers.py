@@ -1,0 +1,88 @@
+"""Classifiers that tell members from non-members by features, and scores from models that did not see the row."""
+
+import numpy as np
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import LeaveOneGroupOut, StratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from models.errors import CompLeakError
+
+TREES = 500
+LEAF = 30
+
+
+class Classifier:
+    """A fitted classifier: `score(features [n,d]) -> [n]`, the probability of membership."""
+
+    def __init__(self, estimator):
+        self.estimator = estimator
+
+    def score(self, features):
+        """Probability of membership; said to be a member above 0.5. features [n,d] -> [n] float64."""
+        return self.estimator.predict_proba(features)[:, 1]
+
+
+def _check_membership(features, member):
+    member = np.asarray(member).astype(bool)
+    if len(features) != len(member) or member.all() or not member.any():
+        raise CompLeakError(f"a classifier needs members and non-members, one row each: got {len(features)} rows, "
+                            f"{int(member.sum())} members of {len(member)}")
+    return member
+
+
+def fit_logistic(features, member):
+    """Logistic regression on standardised features; the scaler is part of what is fitted.
+
+    Args: features [n,d], member [n] bool.
+    Returns: Classifier.
+    Raises: CompLeakError unless there are members and non-members.
+    """
+    member = _check_membership(features, member)
+    estimator = make_pipeline(StandardScaler(), LogisticRegression(solver="newton-cholesky", max_iter=1000))
+    return Classifier(estimator.fit(features, member))
+
+
+def fit_forest(features, member, seed):
+    """Random forest of 500 trees with at least 30 samples a leaf.
+
+    Fitting uses all cores, which does not change the trees; scoring uses one, since parallel summing would
+    change the last digits from run to run.
+
+    Args: features [n,d], member [n] bool, seed int.
+    Returns: Classifier.
+    Raises: CompLeakError unless there are members and non-members.
+    """
+    member = _check_membership(features, member)
+    forest = RandomForestClassifier(TREES, min_samples_leaf=LEAF, random_state=seed % 2**32, n_jobs=-1)
+    forest.fit(np.asarray(features, dtype=np.float32), member)
+    forest.n_jobs = 1
+    return Classifier(forest)
+
+
+def cross_fit(fit, features, member, seed, folds=5, groups=None):
+    """Scores from classifiers that were fitted without the row: stacking on in-sample scores would mislead.
+
+    The folds depend on `seed` and `member` alone, so every variant of a model has the same ones. With groups
+    (the shadow of each row), one whole group is left out at a time instead.
+
+    Args: fit (features, member) -> Classifier; features [n,d]; member [n] bool; seed int of the folds; folds int;
+        groups [n] int with at least two values, or None.
+    Returns: [n] float64.
+    Raises: CompLeakError if a fold would lack members or non-members.
+    Source: Wolpert, Neural Networks 1992 (stacked generalisation).
+    """
+    features, member = np.asarray(features), _check_membership(features, member)
+    if groups is None:
+        fewest = min(int(member.sum()), int((~member).sum()))
+        if fewest < folds:
+            raise CompLeakError(f"{folds} folds need {folds} members and {folds} non-members, got {fewest} of one")
+        splitter = StratifiedKFold(folds, shuffle=True, random_state=seed % 2**32)
+        parts = splitter.split(np.zeros(len(member)), member)
+    else:
+        parts = LeaveOneGroupOut().split(np.zeros(len(member)), member, groups)
+    scores = np.empty(len(member))
+    for rest, held_out in parts:
+        scores[held_out] = fit(features[rest], member[rest]).score(features[held_out])
+    return scores

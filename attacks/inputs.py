@@ -1,0 +1,104 @@
+"""What the attacks read: each model's answers on the rows that are scored, and who may be compared with whom."""
+from dataclasses import dataclass
+
+import numpy as np
+
+from attacks.features import softmax64
+from models.checkpoint import ORIGINAL
+from models.errors import CompLeakError, UsageError
+from models.query import Queries, load_arrays, load_queries
+from models.stage import load_split
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One model on its own world's evaluation rows, ascending by index, m rows of c classes.
+
+    index [m] · labels [m] int64 · member [m] bool · logits [m, c] float32 · losses [m] float32 in nats ·
+    sensitivity [m, c] float32, or None where the file is absent · queries: the model's answers to all rows.
+    """
+
+    index: np.ndarray
+    labels: np.ndarray
+    member: np.ndarray
+    logits: np.ndarray
+    losses: np.ndarray
+    sensitivity: np.ndarray | None
+    queries: Queries
+
+    @property
+    def posteriors(self):
+        """softmax(logits) in float64, [m, c]."""
+        return softmax64(self.logits)
+
+    @property
+    def weights(self):
+        """Fingerprint of the model that gave the answers."""
+        return self.queries.meta["weights"]
+
+
+def read_variant(layout, variant, shadow_num=None):
+    """(target Answers, [shadow Answers]) of one variant.
+
+    Raises CompLeakError, naming the file and the command that mends it, for answers that are missing or belong to
+    another split, world or data set; UsageError for more shadows than were trained.
+    """
+    split = load_split(layout)
+    made_by = variant.command(layout.dataset, layout.model)
+    if shadow_num is not None and not 1 <= shadow_num <= len(split.shadows):
+        raise UsageError(f"--shadow_num {shadow_num}: the run in {layout.root()} has {len(split.shadows)} shadow(s)")
+    worlds = split.worlds[: 1 + shadow_num] if shadow_num else split.worlds
+    models = [_read_model(layout, variant, world, split, made_by) for world in worlds]
+    return models[0], models[1:]
+
+
+def _read_model(layout, variant, world, split, made_by):
+    path = layout.file(variant, world.name, "queries.npz")
+    queries = load_queries(path, made_by)
+    for name, expected in (("split", split.fingerprint), ("variant", str(variant)), ("world", world.name)):
+        if queries.meta.get(name) != expected:
+            raise CompLeakError(f"{path} belongs to {name} {queries.meta.get(name)}, the run's is {expected}: run "
+                                f"{made_by} again")
+    index = np.sort(world.evaluation)
+    rows = queries.rows(index)
+    if not np.array_equal(queries.member[rows], np.isin(index, world.members)):
+        raise CompLeakError(f"{path}: its members are not those of the split: run {made_by} again")
+    return Answers(index, queries.labels[rows], queries.member[rows], queries.logits[rows], queries.losses[rows],
+                   _read_sensitivity(layout, variant, world, queries, index, made_by), queries)
+
+
+def _read_sensitivity(layout, variant, world, queries, index, made_by):
+    path = layout.file(variant, world.name, "sensitivity.npz")
+    if not path.exists():
+        return None
+    arrays, meta = load_arrays(path, ("index", "sensitivity"), made_by)
+    if meta["weights"] != queries.meta["weights"] or not np.array_equal(arrays["index"], index):
+        raise CompLeakError(f"{path} belongs to other weights than queries.npz beside it: run {made_by} again")
+    return arrays["sensitivity"]
+
+
+def check_pair(original, compressed, layout, variant):
+    """Raises CompLeakError unless a compressed model came from this original and answers the same rows."""
+    if compressed.queries.meta.get("parent") != original.weights:
+        raise CompLeakError(f"{layout.root(variant)} was made from another original than {layout.root(ORIGINAL)} holds "
+                            f"now: run {variant.command(layout.dataset, layout.model)} again")
+    assert np.array_equal(original.index, compressed.index), "one split gives one order of rows"
+
+
+def stacked(answers, name):
+    """One array of several models, rows one after the other: [Σm, …]."""
+    return np.concatenate([getattr(one, name) for one in answers])
+
+
+def true_posterior(queries, index):
+    """Posterior of the true label [m] float64 on these pictures."""
+    rows = queries.rows(index)
+    return softmax64(queries.logits[rows])[np.arange(len(rows)), queries.labels[rows]]
+
+
+def reference_game(model, index, references):
+    """RMIA's three inputs for one model on these pictures: p [m], p_references [m, r], usable [m, r] bool."""
+    p = true_posterior(model.queries, index)
+    p_references = np.stack([true_posterior(reference.queries, index) for reference in references], axis=1)
+    usable = np.stack([~reference.queries.member[reference.queries.rows(index)] for reference in references], axis=1)
+    return p, p_references, usable

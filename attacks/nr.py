@@ -1,0 +1,82 @@
+"""No reference: six attacks on one model, each fitted on the shadow of the same variant."""
+import numpy as np
+
+from attacks import classifiers, rmia, threshold
+from attacks.features import train_based_features
+from attacks.inputs import reference_game, stacked
+from attacks.samia import samia_score, train_samia
+from data.splits import derive_seed
+
+A_GRID = np.linspace(0, 1, 11)
+
+
+def attack(target, shadows, seed, device, batch_size=128, rmia_a=0.5):
+    """{attack: (scores [m] float64, decisions [m] bool)} on the target's evaluation rows.
+
+    SAMIA is left out where a sensitivity is missing. rmia_a: a number in 0–1 or "auto", chosen on the shadow.
+    """
+    results = {}
+    sensitivities = [model.sensitivity for model in (target, *shadows)]
+    if all(sensitivity is not None for sensitivity in sensitivities):
+        results["SAMIA"] = _samia(target, shadows, derive_seed(seed, "SAMIA"), device, batch_size)
+    results |= _thresholds(target, shadows)
+    results |= _train_based(target, shadows, seed)
+    return results | _rmia(target, shadows, rmia_a)
+
+
+def _samia(target, shadows, seed, device, batch_size):
+    model = train_samia(stacked(shadows, "posteriors"), stacked(shadows, "sensitivity"), stacked(shadows, "labels"),
+                        stacked(shadows, "member"), seed, device, batch_size=batch_size)
+    scores = samia_score(model, target.posteriors, target.sensitivity, target.labels)
+    return scores, scores > 0
+
+
+def _thresholds(target, shadows):
+    """Entropy and modified entropy with a threshold per class; loss and correctness with one for all."""
+    member, labels = stacked(shadows, "member"), stacked(shadows, "labels")
+    classes = target.logits.shape[1]
+    per_class = {"metric_based_1": lambda model: threshold.entropy_score(model.posteriors),
+                 "metric_based_2": lambda model: threshold.modified_entropy_score(model.posteriors, model.labels)}
+    overall = {"loss_threshold": lambda model: threshold.loss_score(model.losses),
+               "correctness": lambda model: threshold.correctness_score(model.logits, model.labels)}
+    results = {}
+    for name, score in per_class.items():
+        on_shadows = np.concatenate([score(shadow) for shadow in shadows])
+        cuts = threshold.fit_class_thresholds(on_shadows, member, labels, classes)
+        results[name] = (score(target), score(target) >= cuts[target.labels])
+    for name, score in overall.items():
+        cut = threshold.fit_threshold(np.concatenate([score(shadow) for shadow in shadows]), member)
+        results[name] = (score(target), score(target) >= cut)
+    return results
+
+
+def _train_based(target, shadows, seed):
+    results, member = {}, stacked(shadows, "member")
+    for name, labelled in (("train_based_1", False), ("train_based_2", True)):
+        fitted_on = train_based_features(stacked(shadows, "posteriors"), stacked(shadows, "labels") if labelled else None)
+        scored = train_based_features(target.posteriors, target.labels if labelled else None)
+        for kind, fit in fits(seed).items():
+            scores = fit(fitted_on, member).score(scored)
+            results[f"{name} ({kind})"] = (scores, scores > 0.5)
+    return results
+
+
+def fits(seed):
+    """The two classifiers by name: fit(features, member) → Classifier; one forest seed for every attack."""
+    forest_seed = derive_seed(seed, "forest")
+    return {"LR": classifiers.fit_logistic,
+            "RF": lambda features, member: classifiers.fit_forest(features, member, forest_seed)}
+
+
+def _rmia(target, shadows, a):
+    """RMIA by ratio, and its population score; a and the threshold come from the game with the roles mirrored."""
+    mirrored = [reference_game(shadow, shadow.index, [target]) for shadow in shadows]
+    mirrored = [np.concatenate(parts) for parts in zip(*mirrored, strict=True)]
+    member = stacked(shadows, "member")
+    if a == "auto":
+        a = rmia.choose_a(*mirrored, member, A_GRID)
+    cut = threshold.fit_threshold(rmia.ratio(*mirrored, a), member)
+    ratio = rmia.ratio(*reference_game(target, target.index, shadows), a)
+    population = np.unique(np.concatenate([shadow.index[~shadow.member] for shadow in shadows]))
+    ratio_z = rmia.ratio(*reference_game(target, population, shadows), a)
+    return {"RMIA": (ratio, ratio >= cut), "RMIA (population)": (rmia.population_score(ratio, ratio_z), ratio >= cut)}

@@ -1,0 +1,187 @@
+"""SAMIA, the self-attention membership attack on posteriors and sensitivity; also the small networks' training loop."""
+
+import math
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from models.errors import CompLeakError
+
+WIDTH, HEADS, FEED_FORWARD, LAYERS = 64, 4, 128, 3
+DROPOUT = 0.2
+LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, BATCH = 0.001, 0.9, 5e-4, 128
+SCORING_BATCH = 2048
+
+
+class Dropout:
+    """Dropout factors, 0 or 1 / (1 - probability), for several activations from one draw of random bits.
+
+    On a CPU, a Bernoulli draw for each activation costs as much as the arithmetic it masks; 16 random bits and
+    a comparison do the same, the probability to within 1e-5. The factors' memory is used again at every step
+    (fresh pages cost more than filling them), so they are good until the next draw.
+    """
+
+    def __init__(self, probability, seed, device):
+        self.probability = probability
+        self.generator = torch.Generator(device).manual_seed(seed)
+        self.words = torch.empty(0, dtype=torch.int64, device=device)
+        self.factors = torch.empty(0, device=device)
+
+    def draw(self, shapes):
+        """One float32 tensor of factors for each of the shapes."""
+        sizes = [math.prod(shape) for shape in shapes]
+        if len(self.factors) < sum(sizes):
+            self.words = self.words.new_empty(-(-sum(sizes) // 4))
+            self.factors = self.factors.new_empty(sum(sizes))
+        bits = self.words.random_(-2**63, None, generator=self.generator).view(torch.int16)
+        factors = self.factors[:sum(sizes)].copy_(bits[:sum(sizes)])
+        factors.ge_(round(self.probability * 2**16) - 2**15).mul_(1 / (1 - self.probability))
+        return [part.view(shape) for part, shape in zip(factors.split(sizes), shapes, strict=True)]
+
+
+def encode(layer, x, masks):
+    """nn.TransformerEncoderLayer (post-norm, GELU) written out, with ready dropout factors.
+
+    Args: layer; x [n,c,d]; masks: factors for the attention weights [n·heads,c,c], the attention's output
+        [n,c,d], the feed-forward's middle [n,c,f] and its output [n,c,d], or None in evaluation.
+    Returns: [n,c,d].
+    """
+    n, c, d = x.shape
+    attention = layer.self_attn
+    qkv = F.linear(x, attention.in_proj_weight, attention.in_proj_bias)
+    heads = qkv.view(n, c, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4).reshape(3, n * attention.num_heads, c, -1)
+    query, key, value = heads.unbind(0)
+    # Keys come before queries, since a CPU's softmax over a short last axis is four times slower.
+    weights = torch.bmm(key * (d // attention.num_heads) ** -0.5, query.transpose(1, 2)).softmax(1)
+    mixed = torch.bmm((weights if masks is None else weights * masks[0]).transpose(1, 2), value)
+    mixed = mixed.view(n, attention.num_heads, c, -1).transpose(1, 2).reshape(n, c, d)
+    mixed = attention.out_proj(mixed)
+    x = layer.norm1(x + mixed if masks is None else torch.addcmul(x, mixed, masks[1]))
+    middle = F.gelu(layer.linear1(x))
+    out = layer.linear2(middle if masks is None else middle * masks[2])
+    return layer.norm2(x + out if masks is None else torch.addcmul(x, out, masks[3]))
+
+
+class Samia(nn.Module):
+    """The network: tokens [n,c,3] -> logits [n,2] (non-member, member)."""
+
+    def __init__(self, num_classes):
+        super().__init__()
+        self.normalise = nn.BatchNorm1d(3 * num_classes)
+        self.embed = nn.Linear(3, WIDTH)
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(WIDTH, HEADS, FEED_FORWARD, DROPOUT, activation="gelu", batch_first=True)
+            for _ in range(LAYERS))
+        self.hidden = nn.Linear(WIDTH * num_classes, WIDTH)
+        self.out = nn.Linear(WIDTH, 2)
+        self.dropout = None
+
+    def forward(self, tokens):
+        n, c, _ = tokens.shape
+        x = self.normalise(tokens.flatten(1)).view(n, c, 3)
+        x = F.gelu(self.embed(x))
+        masks = [None] * LAYERS
+        if self.training:
+            shapes = [(n * HEADS, c, c), (n, c, WIDTH), (n, c, FEED_FORWARD), (n, c, WIDTH)]
+            drawn = self.dropout.draw(shapes * LAYERS)
+            masks = [drawn[4 * i: 4 * i + 4] for i in range(LAYERS)]
+        for layer, layer_masks in zip(self.layers, masks, strict=True):
+            x = encode(layer, x, layer_masks)
+        return self.out(F.relu(self.hidden(x.flatten(1))))
+
+
+def seeded(build, seed):
+    """build() with weights drawn from `seed`, leaving torch's own random state as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()
+
+
+@contextmanager
+def one_thread():
+    """One CPU thread for a while: steps this small lose more to waking threads than they gain from them."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def train_network(network, inputs, member, learning_rate, dropout, seed, epochs, name=None, batch_size=BATCH):
+    """Train a small attack network by SGD with cosine decay; the last epoch is the result.
+
+    Everything lies on the network's device; the order of the rows comes from a CPU generator, so it is the same
+    on every device. A last batch of a single row is left out, since BatchNorm cannot use it.
+
+    Args: network with a `dropout` attribute to draw from; inputs [n,...] on its device; member [n] bool;
+        learning_rate; dropout probability; seed int; epochs int; name of the progress bar, or None for no bar;
+        batch_size, rows a step.
+    Returns: the network, in evaluation mode.
+    Raises: CompLeakError unless there are members and non-members, one for each input.
+    """
+    targets = torch.as_tensor(member, device=inputs.device).long()
+    if len(targets) != len(inputs) or targets.min() == targets.max():
+        raise CompLeakError(f"an attack network needs members and non-members, one row each: got {len(inputs)} rows, "
+                            f"{int(targets.sum())} members of {len(targets)}")
+    order = torch.Generator().manual_seed(seed)
+    network.dropout = Dropout(dropout, seed, inputs.device)
+    optimiser = torch.optim.SGD(network.parameters(), learning_rate, MOMENTUM, weight_decay=WEIGHT_DECAY, fused=True)
+    network.train()
+    with one_thread():
+        for epoch in tqdm(range(epochs), desc=name, unit="epoch", disable=name is None):
+            optimiser.param_groups[0]["lr"] = learning_rate * (1 + math.cos(math.pi * epoch / epochs)) / 2
+            rows = torch.randperm(len(inputs), generator=order).to(inputs.device)
+            for batch in rows.split(batch_size):
+                if len(batch) > 1:
+                    loss = F.cross_entropy(network(inputs[batch]), targets[batch])
+                    optimiser.zero_grad()
+                    loss.backward()
+                    optimiser.step()
+    network.dropout = None
+    return network.eval()
+
+
+def log_odds(network, inputs):
+    """Log-odds of membership, the difference of the two logits. inputs [n,...] -> numpy [n] float64."""
+    with torch.no_grad():
+        parts = [network(part) for part in inputs.split(SCORING_BATCH)]
+    logits = torch.cat(parts).double()
+    return (logits[:, 1] - logits[:, 0]).cpu().numpy()
+
+
+def tokens(posteriors, sensitivity, labels, device):
+    """(p_c, s_c, [c = y]) for each class. posteriors, sensitivity [n,c]; labels [n] -> [n,c,3] float32."""
+    posteriors = torch.as_tensor(posteriors, dtype=torch.float32)
+    sensitivity = torch.as_tensor(sensitivity, dtype=torch.float32)
+    assert posteriors.shape == sensitivity.shape, "a sensitivity for each posterior"
+    labels = F.one_hot(torch.as_tensor(labels).long(), posteriors.shape[1]).float()
+    return torch.stack([posteriors, sensitivity, labels], 2).to(device)
+
+
+def train_samia(posteriors, sensitivity, labels, member, seed, device, epochs=100, progress=True, batch_size=BATCH):
+    """Train SAMIA on a shadow's outputs.
+
+    Args: posteriors [n,c], sensitivity [n,c], labels [n] int, member [n] bool; seed int; device; epochs int;
+        progress: show a bar; batch_size rows a step.
+    Returns: Samia in evaluation mode, on `device`.
+    Raises: CompLeakError unless there are members and non-members.
+    Source: Yuan and Zhang, USENIX Security 2022, section 4.
+    """
+    network = seeded(lambda: Samia(len(posteriors[0])), seed).to(device)
+    return train_network(network, tokens(posteriors, sensitivity, labels, device), member, LEARNING_RATE,
+                         DROPOUT, seed, epochs, "SAMIA" if progress else None, batch_size)
+
+
+def samia_score(model, posteriors, sensitivity, labels):
+    """Log-odds of membership under a trained SAMIA; above 0 is P(member) > 0.5.
+
+    Log-odds, since probabilities near 1 would tie.
+
+    Args: model from `train_samia`; posteriors [n,c], sensitivity [n,c], labels [n] int.
+    Returns: [n] float64.
+    """
+    return log_odds(model, tokens(posteriors, sensitivity, labels, next(model.parameters()).device))
