@@ -43,7 +43,7 @@ def attack_groups(layout, seed, device, groups=None, shadow_num=None):
     groups = groups or GROUPS
     wanted = list(dict.fromkeys(variant for variants in groups.values() for variant in variants))
     read = {variant: read_variant(layout, variant, shadow_num) for variant in wanted}
-    from_sr = {variant: _sr_scores(layout, variant, read[variant]) for variant in wanted}
+    from_sr = {variant: sr_scores(layout, variant, read[variant]) for variant in wanted}
     inputs = {"setting": "MR", "groups": {name: [str(v) for v in variants] for name, variants in groups.items()},
               "weights": {str(v): [model.weights for model in (read[v][0], *read[v][1])] for v in wanted},
               "sr": {str(v): from_sr[v][1] for v in wanted}, "seed": seed}
@@ -64,7 +64,7 @@ def attack_groups(layout, seed, device, groups=None, shadow_num=None):
                 {"index": target.index, "member": target.member, **arrays})
 
 
-def _sr_scores(layout, variant, models):
+def sr_scores(layout, variant, models):
     """(scores, inputs) that SR saved for one variant, checked against the answers that MR uses."""
     command = (f"python CompLeakSR.py --dataset_name {layout.dataset} --model_name {layout.model} --original --compress "
                f"--compress_name {variant.technique} --compress_degree {variant.degree}")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from attacks.cli import open_run
+from attacks.metrics import RESOLVABLE_NON_MEMBERS
 from attacks.results import FORMAT
 from models.checkpoint import ALL_VARIANTS, DEGREES, ORIGINAL, atomic, read_json
 from models.cli import parser, run
@@ -12,16 +13,17 @@ from models.errors import CompLeakError
 from models.stage import load_split
 
 RATES = {"acc": "ACC (%)", "auc": "AUC (%)", "tpr": "TPR at 0.1% FPR (%)"}
-SHORT = {"metric_based_": "metric ", "train_based_": "train ", "loss_threshold": "loss", "correctness": "correct",
+SHORT = {"metric_based_": "metric", "train_based_": "train", "loss_threshold": "loss", "correctness": "correct",
          "population": "pop", "pruning_": "pruned ", "quantization_": "", "clustering_": "cluster ", "(": "", ")": ""}
 TITLES = {
     "models": "The target, original and compressed: accuracy on the scored members and non-members, and size on disk",
     "C1": "CompLeakNR: each model attacked by itself",
-    "C2": "CompLeakSR: the original and one compressed model together, beside every NR attack on either of the two",
+    "C2": "CompLeakSR: the original and one compressed model together (SR1, SR2), beside every NR attack on either",
     "C3": "CompLeakMR: several compressed models together, beside SR2 on each of them and RMIA on the original",
 }
-INTERVALS = "Per cent; 95% intervals in brackets, of the AUC by DeLong, of ACC and TPR by bootstrap."
-WIDTH = 110
+WIDTH = 112
+LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
+         ">": r"\textgreater{}", "|": r"\textbar{}", **{sign: "\\" + sign for sign in "&%$#_{}"}}
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,22 @@ def read_results(layout, setting):
     return {variant: result for variant, result in found.items() if result is not None}
 
 
+def read_configs(layout):
+    """{Variant: values of the target's config.json}; one line is printed on the models that are missing."""
+    found = layout.variants()
+    missing = [variant for variant in ALL_VARIANTS if variant not in found]
+    if missing:
+        commands = "; ".join(variant.command(layout.dataset, layout.model) + _where(layout) for variant in missing)
+        print(f"models that are missing: {', '.join(map(str, missing))}: run {commands}")
+    return {variant: read_json(layout.file(variant, "target", "config.json"), "its command again") for variant in found}
+
+
 def read_multi(layout):
     """Values of MR.json; CompLeakError names the command where it is absent or out of date."""
     made_by = f"python -m attacks.multi {_flags(layout)}"
     result = _read_current(layout, ORIGINAL, "MR.json", made_by)
     if result is None:
-        raise CompLeakError(f"{layout.result(ORIGINAL, 'MR.json')} is missing or was made from other models: run {made_by}")
+        raise CompLeakError(f"{layout.result(ORIGINAL, 'MR.json')} is missing or out of date: run {made_by}")
     return result
 
 
@@ -78,8 +90,11 @@ def _is_current(layout, inputs):
 
 
 def _flags(layout):
-    where = "" if str(layout.run_dir) == "." else f" --run_dir {layout.run_dir}"
-    return f"--dataset_name {layout.dataset} --model_name {layout.model}{where}"
+    return f"--dataset_name {layout.dataset} --model_name {layout.model}{_where(layout)}"
+
+
+def _where(layout):
+    return "" if str(layout.run_dir) == "." else f" --run_dir {layout.run_dir}"
 
 
 def attack_commands(layout, setting, variants):
@@ -88,9 +103,9 @@ def attack_commands(layout, setting, variants):
     commands = [f"{shared} --original"] if ORIGINAL in variants else []
     pair = " --original" if setting == "SR" else ""
     for technique in DEGREES:
-        degrees = [variant.degree for variant in variants if variant.technique == technique]
+        degrees = " ".join(variant.degree for variant in variants if variant.technique == technique)
         if degrees:
-            commands.append(f"{shared}{pair} --compress --compress_name {technique} --compress_degree {' '.join(degrees)}")
+            commands.append(f"{shared}{pair} --compress --compress_name {technique} --compress_degree {degrees}")
     return "; ".join(commands)
 
 
@@ -173,7 +188,9 @@ def describe(variant):
 # Frames of fractions in, text out.
 
 def readable(frame):
-    """The labels of a claim's frame, then ACC, AUC and TPR as text: per cent with 95% intervals."""
+    """The labels of a claim's frame, then ACC, AUC and TPR as text: per cent with 95% intervals; empty stays empty."""
+    if frame.empty:
+        return frame
     text = frame.loc[:, : "attack"].copy()
     for rate, heading in RATES.items():
         text[heading] = [_cell(row, rate) for row in frame.to_dict("records")]
@@ -188,25 +205,25 @@ def _cell(row, rate):
 
 
 def overview(frame, down, across):
-    """{heading: frame of text}, one block a rate, per cent: `down` names the columns that label rows, `across` one."""
-    blocks, records = {}, frame.to_dict("records")
+    """{heading: frame of text}, one block a rate, per cent: `down` is the column that labels rows, `across` columns."""
+    names, blocks = frame[across].unique(), {}
     for rate, heading in RATES.items():
         if rate == "tpr" and not frame["tpr_resolvable"].all():
             continue
-        cells = {(*(row[name] for name in down), row[across]): f"{100 * row[rate]:.2f}" for row in records}
-        lines = [[*labels, *(cells.get((*labels, name), "-") for name in frame[across].unique())]
-                 for labels in dict.fromkeys(tuple(row[name] for name in down) for row in records)]
-        blocks[heading] = pd.DataFrame(lines, columns=[*down, *map(short, frame[across].unique())])
+        cells = {(row[down], row[across]): f"{100 * row[rate]:.2f}" for row in frame.to_dict("records")}
+        lines = [[short(label), *(cells.get((label, name), "-") for name in names)] for label in frame[down].unique()]
+        blocks[heading] = pd.DataFrame(lines, columns=[down, *map(short, names)])
     return blocks
 
 
 def details(frame, by):
     """{heading: frame of text with intervals}, one block for each value of the column `by`."""
-    return {name: readable(part).drop(columns=by).reset_index(drop=True) for name, part in frame.groupby(by, sort=False)}
+    text = readable(frame)
+    return {name: text[frame[by] == name].drop(columns=by) for name in frame[by].unique()}
 
 
 def short(name):
-    """A model's or an attack's name as a narrow heading."""
+    """A model's or an attack's name, narrow."""
     for long, brief in SHORT.items():
         name = name.replace(long, brief)
     return name
@@ -221,3 +238,140 @@ def models_text(frame):
     text["MB"] = [f"{size / 1e6:.2f}" for size in frame["bytes"]]
     text["times smaller"] = [f"{ratio:.2f}" for ratio in frame["ratio"]]
     return text
+
+
+def caption(layout, name, frame, nr):
+    """Where a table's numbers come from: data, rows, members, seed, split, and for a claim shadows and intervals."""
+    split = load_split(layout)
+    settings = read_json(layout.result(ORIGINAL, "split.json"), ORIGINAL.command(layout.dataset, layout.model))["run"]
+    scored = split.target.scored
+    text = (f"{TITLES[name]}. Data {settings['data_label']}, {layout.model}: {2 * scored:,} rows of the target, "
+            f"{scored:,} of them members; each model has {split.train_size:,} members; seed {split.seed}, "
+            f"split {split.fingerprint}")
+    if name == "models":
+        return text + "."
+    text += f"; attacks fitted on {' or '.join(map(str, sorted(frame['shadows'].unique())))} shadow model(s)"
+    if nr:
+        text += f"; RMIA with a = {' or '.join(sorted({str(result['inputs']['rmia_a']) for result in nr.values()}))}"
+    text += ". Per cent; 95% intervals in brackets, of the AUC by DeLong, of ACC and TPR by bootstrap."
+    if not frame["tpr_resolvable"].all():
+        text += f" TPR at 0.1% FPR is not resolvable with fewer than {RESOLVABLE_NON_MEMBERS:,} non-members."
+    return text
+
+
+# Text to files and to the screen.
+
+def markdown(table):
+    """The table as a Markdown page."""
+    lines = [f"# {table.name}", "", table.caption]
+    for heading, text in table.blocks.items():
+        lines += ["", f"## {heading}", "", _pipes(text.columns), "|" + " --- |" * text.shape[1]]
+        lines += map(_pipes, text.to_numpy())
+    return "\n".join(lines) + "\n"
+
+
+def _pipes(cells):
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+
+def latex(table):
+    """The table as LaTeX floats, one a block, for a document with booktabs and adjustbox."""
+    lines = [r"% \usepackage{booktabs,adjustbox}"]
+    for heading, text in table.blocks.items():
+        lines += [r"\begin{table}[htbp]", r"\centering", rf"\caption{{{escape(f'{heading}. {table.caption}')}}}",
+                  r"\begin{adjustbox}{max width=\textwidth}", rf"\begin{{tabular}}{{{'l' * text.shape[1]}}}",
+                  r"\toprule", _ampersands(text.columns), r"\midrule", *map(_ampersands, text.to_numpy()),
+                  r"\bottomrule", r"\end{tabular}", r"\end{adjustbox}", r"\end{table}"]
+    # LaTeX holds only so many floats that have no place yet.
+    return "\n".join([*lines, r"\clearpage", ""])
+
+
+def _ampersands(cells):
+    return " & ".join(map(escape, cells)) + r" \\"
+
+
+def escape(text):
+    """Plain text with LaTeX's special characters escaped."""
+    return "".join(LATEX.get(sign, sign) for sign in text)
+
+
+def write(table, folder):
+    """Write <name>.md, .csv and .tex; the CSV holds fractions at full precision."""
+    for ending, text in (("md", markdown(table)), ("csv", table.frame.to_csv(index=False)), ("tex", latex(table))):
+        with atomic(folder / f"{table.name}.{ending}") as beside:
+            beside.write_text(text)
+
+
+def screen(table, headings):
+    """Some blocks of a table as aligned text, at most WIDTH columns wide with the usual names."""
+    lines = textwrap.wrap(f"{table.name}  {table.caption}", WIDTH)
+    for heading in headings:
+        text = table.blocks[heading]
+        grid = [list(text.columns), *text.to_numpy().tolist()]
+        widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
+        lines += ["", heading] + ["  ".join(map(str.ljust, row, widths)).rstrip() for row in grid]
+    return "\n".join(lines) + "\n"
+
+
+# The tables themselves.
+
+def models_table(layout):
+    """The models ready to show: accuracy in per cent, size in MB."""
+    return models_text(models_frame(read_configs(layout)))
+
+
+def nr_table(layout):
+    """C1 ready to show: per cent with intervals, one row per model and attack."""
+    return readable(nr_frame(read_results(layout, "NR")))
+
+
+def sr_table(layout):
+    """C2 ready to show: per cent with intervals, one row per pair, setting and attack."""
+    return readable(sr_frame(read_results(layout, "SR"), read_results(layout, "NR")))
+
+
+def mr_table(layout):
+    """C3 ready to show: one row per group, setting and attack; CompLeakError where MR has not been run."""
+    return readable(mr_frame(read_multi(layout), read_results(layout, "SR"), read_results(layout, "NR")))
+
+
+def build(layout):
+    """Every Table that the run's files allow; what is missing is named in one line each."""
+    made, configs = [], read_configs(layout)
+    if configs:
+        frame = models_frame(configs)
+        made.append(Table("models", caption(layout, "models", frame, {}), frame, {"Models": models_text(frame)}))
+    nr, sr = read_results(layout, "NR"), read_results(layout, "SR")
+    if nr:
+        frame = nr_frame(nr)
+        blocks = overview(frame, "model", "attack") | details(frame, "attack")
+        made.append(Table("C1", caption(layout, "C1", frame, nr), frame, blocks))
+    if sr:
+        frame = sr_frame(sr, nr)
+        # NR on the original is the same beside every variant: one column of its own says it once.
+        model = frame["variant"].where(frame["setting"] != "NR original", str(ORIGINAL))
+        blocks = overview(frame.assign(model=model), "attack", "model") | details(frame, "variant")
+        made.append(Table("C2", caption(layout, "C2", frame, nr), frame, blocks))
+    try:
+        frame = mr_frame(read_multi(layout), sr, nr)
+        made.append(Table("C3", caption(layout, "C3", frame, nr), frame, details(frame, "group")))
+    except CompLeakError as error:
+        print(f"C3 is left out: {error}")
+    return made
+
+
+def main(argv=None):
+    args = parser(__doc__).parse_args(argv)
+    layout, _, _ = open_run(args)
+    made = build(layout)
+    for table in made:
+        write(table, layout.tables)
+    for table in made:
+        if table.name != "models":
+            rates = [heading for heading in table.blocks if heading in RATES.values()]
+            print("\n" + screen(table, rates or list(table.blocks)))
+    print(f"{', '.join(table.name for table in made) or 'no table'} written to {layout.tables} (.md, .csv, .tex)")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,53 @@
+"""CompLeakNR: six membership inference attacks on each model by itself, original or compressed."""
+from attacks import nr
+from attacks.cli import attack_parser, open_run, variants
+from attacks.inputs import read_variant
+from attacks.results import evaluate_all, finished, report, save
+from models.checkpoint import ORIGINAL
+from models.cli import choose_device, run
+from models.errors import UsageError
+
+
+def rmia_a(text):
+    """RMIA's a from its flag: 'auto' or a number in 0–1."""
+    if text == "auto":
+        return text
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise ValueError
+    return value
+
+
+def attack_variant(layout, variant, args, seed):
+    """Attack one variant, print one line an attack, and write NR.json and NR_scores.npz; finished work is kept."""
+    target, shadows = read_variant(layout, variant, args.shadow_num)
+    inputs = {"setting": "NR", "variant": str(variant), "weights": [model.weights for model in (target, *shadows)],
+              "split": target.queries.meta["split"], "seed": seed, "batch_size": args.batch_size, "rmia_a": args.rmia_a,
+              "sensitivity": all(model.sensitivity is not None for model in (target, *shadows))}
+    path = layout.result(variant, "NR.json")
+    result = finished(path, inputs)
+    if result is None:
+        results = nr.attack(target, shadows, seed, choose_device(args.device), args.batch_size, args.rmia_a)
+        arrays = {name: scores for name, (scores, _) in results.items()}
+        result = save(path, layout.result(variant, "NR_scores.npz"), inputs, evaluate_all(results, target.member, seed),
+                      {"index": target.index, "member": target.member, **arrays})
+    if "SAMIA" not in result["attacks"]:
+        print("SAMIA is left out: it needs sensitivity.npz beside each queries.npz")
+    report(f"CompLeakNR, {variant}: {len(target.index)} rows of the target", result["attacks"])
+
+
+def main(argv=None):
+    p = attack_parser(__doc__)
+    p.add_argument("--rmia_a", type=rmia_a, default=0.5, help="RMIA's a in 0-1, or auto: chosen on the shadow by AUC")
+    args = p.parse_args(argv)
+    if not (args.original or args.compress):
+        raise UsageError("name the models to attack: --original, --compress with --compress_name and "
+                         "--compress_degree, or both")
+    layout, settings, _ = open_run(args)
+    chosen = ([ORIGINAL] if args.original else []) + (variants(args) if args.compress else [])
+    for variant in chosen:
+        attack_variant(layout, variant, args, settings["seed"])
+
+
+if __name__ == "__main__":
+    run(main)

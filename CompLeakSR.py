@@ -1,0 +1,58 @@
+"""CompLeakSR: membership inference from the original and one compressed model together."""
+from attacks import sr
+from attacks.cli import attack_parser, open_run, variants
+from attacks.inputs import check_pair, read_variant
+from attacks.results import evaluate_all, finished, report, save
+from models.checkpoint import ORIGINAL, read_json
+from models.cli import run
+from models.errors import UsageError
+
+
+def attack_variant(layout, variant, args, seed):
+    """Attack one pair, print it beside NR on both models, and write SR.json and SR_scores.npz; finished work stays."""
+    original = read_variant(layout, ORIGINAL, args.shadow_num)
+    compressed = read_variant(layout, variant, args.shadow_num)
+    for one, other in zip([original[0], *original[1]], [compressed[0], *compressed[1]], strict=True):
+        check_pair(one, other, layout, variant)
+    target, shadows = compressed
+    inputs = {"setting": "SR", "variant": str(variant), "original": original[0].weights, "seed": seed,
+              "weights": [model.weights for model in (target, *shadows)], "split": target.queries.meta["split"]}
+    path = layout.result(variant, "SR.json")
+    result = finished(path, inputs)
+    if result is None:
+        results = sr.attack(original, compressed, seed)
+        arrays = {name: scores for name, (scores, _) in results.items()}
+        arrays |= sr.for_multi(original, compressed, arrays["SR2 (RF)"], seed)
+        result = save(path, layout.result(variant, "SR_scores.npz"), inputs, evaluate_all(results, target.member, seed),
+                      {"index": target.index, "member": target.member, **arrays})
+    for model in (ORIGINAL, variant):
+        report_nr(layout, model)
+    report(f"CompLeakSR, original + {variant}: {len(target.index)} rows of the target", result["attacks"])
+
+
+def report_nr(layout, variant):
+    """Print the NR numbers of one model, or the command that makes them."""
+    path = layout.result(variant, "NR.json")
+    flags = "--original" if variant == ORIGINAL else \
+        f"--compress --compress_name {variant.technique} --compress_degree {variant.degree}"
+    command = f"python CompLeakNR.py --dataset_name {layout.dataset} --model_name {layout.model} {flags}"
+    if path.exists():
+        report(f"CompLeakNR, {variant}:", read_json(path, command)["attacks"])
+    else:
+        print(f"CompLeakNR, {variant}: not attacked yet, run {command}")
+
+
+def main(argv=None):
+    p = attack_parser(__doc__)
+    args = p.parse_args(argv)
+    if not (args.original and args.compress):
+        raise UsageError("CompLeakSR attacks a pair: give both --original and --compress")
+    chosen = variants(args)
+    layout, settings, _ = open_run(args)
+    print("Start Membership Inference Attacks")
+    for variant in chosen:
+        attack_variant(layout, variant, args, settings["seed"])
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,159 @@
+"""Figures of one run: ROC curves at low false positive rates (roc.png) and AUCs with intervals (auc.png)."""
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from attacks.cli import open_run
+from attacks.metrics import LOW_FPR, RESOLVABLE_NON_MEMBERS, roc
+from attacks.results import load_scores
+from attacks.tables import attack_commands, read_multi, read_results, short
+from models.checkpoint import ORIGINAL, atomic, read_json
+from models.cli import parser, run
+from models.errors import CompLeakError
+
+# Named here, not picked by a result: the six attacks of the paper, forests where there are two classifiers.
+NR_CURVES = ("SAMIA", "metric_based_1", "metric_based_2", "train_based_1 (RF)", "train_based_2 (RF)", "RMIA")
+SR_CURVE = "SR2 (RF)"
+BARS = ("metric_based_2", "train_based_2 (RF)", "RMIA", SR_CURVE)
+# Okabe and Ito's palette without yellow, which is too light for lines; the styles tell curves apart in grey too.
+COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+STYLES = ("-", "--", "-.", ":")
+LOWEST = 1e-4
+DPI = 110
+
+
+def draw_roc(panels, title):
+    """ROC curves on logarithmic axes, a panel a setting: Figure.
+
+    panels: {panel's title: ({label: scores [n]}, member [n] bool)}. Axes begin at one non-member, or at 0.01%.
+    """
+    figure = Figure(figsize=(4.7 * len(panels), 5), layout="constrained")
+    figure.suptitle(title, fontsize=11)
+    for axes, (heading, (curves, member)) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(),
+                                                 strict=True):
+        non_members = int((~member).sum())
+        floor = max(LOWEST, 1 / non_members)
+        axes.plot([floor, 1], [floor, 1], color="0.6", linewidth=1, label="chance")
+        if non_members >= RESOLVABLE_NON_MEMBERS:
+            axes.axvline(LOW_FPR, color="0.6", linewidth=1, linestyle=":", label="0.1% FPR")
+        for label, style in styles(curves).items():
+            # Steps, since no threshold lies between two scores; what is below the floor has no place on the axes.
+            fpr, tpr = (np.maximum(rate, floor) for rate in roc(curves[label], member))
+            axes.plot(fpr, tpr, drawstyle="steps-post", linewidth=1.5, label=label, **style)
+        axes.set(xscale="log", yscale="log", xlim=(floor, 1), ylim=(floor, 1), title=heading, aspect="equal",
+                 xlabel="false positive rate (fraction)", ylabel="true positive rate (fraction)")
+        axes.grid(color="0.92")
+        axes.legend(fontsize=7.5, labelspacing=0.3, loc="lower right")
+    return figure
+
+
+def styles(labels):
+    """{label: colour and line style}: a colour for each family (the label without its last word), a style within it."""
+    families = {}
+    for label in labels:
+        families.setdefault(label.rsplit(" ", 1)[0], []).append(label)
+    return {label: {"color": COLOURS[i % len(COLOURS)], "linestyle": STYLES[j % len(STYLES)]}
+            for i, family in enumerate(families.values()) for j, label in enumerate(family)}
+
+
+def draw_auc(models, title):
+    """AUCs in per cent as bars from the chance line, grouped by model, with 95% intervals: Figure.
+
+    models: {model: {attack: (auc, low, high)}}, fractions; an attack keeps its place and colour in every group.
+    """
+    figure = Figure(figsize=(max(6, 1.5 + 1.05 * len(models)), 4.2), layout="constrained")
+    axes = figure.subplots()
+    attacks = [attack for attack in BARS if any(attack in found for found in models.values())]
+    width = 0.8 / max(1, len(attacks))
+    for i, attack in enumerate(attacks):
+        at = [place for place, found in enumerate(models.values()) if attack in found]
+        auc, low, high = 100 * np.array([found[attack] for found in models.values() if attack in found]).T
+        axes.bar(np.array(at) + (i - (len(attacks) - 1) / 2) * width, auc - 50, width, bottom=50, color=COLOURS[1 + i],
+                 label=attack, yerr=(auc - low, high - auc), error_kw={"linewidth": 1, "capsize": 2})
+    axes.axhline(50, color="0.3", linewidth=1, label="chance")
+    axes.set_xticks(range(len(models)), [short(model).replace(" ", "\n") for model in models])
+    axes.set(ylabel="AUC (%)", title=title)
+    axes.title.set_fontsize(11)
+    axes.grid(axis="y", color="0.92")
+    axes.set_axisbelow(True)
+    axes.legend(fontsize=8, ncols=len(attacks) + 1, loc="upper center", bbox_to_anchor=(0.5, -0.14), frameon=False)
+    return figure
+
+
+def read_both(layout):
+    """({Variant: NR values}, {Variant: SR values}); CompLeakError, naming the command, where there is neither."""
+    nr, sr = read_results(layout, "NR"), read_results(layout, "SR")
+    if not nr and not sr:
+        raise CompLeakError(f"nothing to draw yet: run {attack_commands(layout, 'NR', [ORIGINAL])}")
+    return nr, sr
+
+
+def roc_figure(layout, read=None):
+    """ROC curves of one run: NR on the original, SR2's forest for every variant, MR, as far as they are there.
+
+    read: what `read_both` gave, where it was called before.
+    """
+    panels, (nr, sr) = {}, read or read_both(layout)
+    if ORIGINAL in nr:
+        panels["NR, original"] = _scores(layout, ORIGINAL, "NR", nr[ORIGINAL], NR_CURVES)
+    if sr:
+        found = {short(str(variant)): _scores(layout, variant, "SR", sr[variant], [SR_CURVE]) for variant in sr}
+        curves = {label: scores[SR_CURVE] for label, (scores, _) in found.items()}
+        panels[f"{SR_CURVE}, original and one variant"] = curves, next(iter(found.values()))[1]
+    try:
+        multi = read_multi(layout)
+        scores, member = _scores(layout, ORIGINAL, "MR", multi, multi["attacks"])
+        curves = {label.removesuffix(" the original"): values for label, values in scores.items()}
+        panels["MR, with or without the original"] = curves, member
+    except CompLeakError as error:
+        print(f"roc.png without MR: {error}")
+    return draw_roc(panels, f"ROC, {_where_from(layout)}")
+
+
+def auc_figure(layout, read=None):
+    """AUC of three NR attacks on every model, and of SR2's forest with the original, as far as they are there.
+
+    read: what `read_both` gave, where it was called before.
+    """
+    models = {}
+    for results in read or read_both(layout):
+        for variant, result in results.items():
+            bars = {name: (metrics["auc"], *metrics["auc_interval"]) for name, metrics in result["attacks"].items()}
+            models.setdefault(str(variant), {}).update(bars)
+    return draw_auc(models, f"AUC with 95% intervals, {_where_from(layout)}")
+
+
+def _scores(layout, variant, setting, result, names):
+    """({attack: scores [n]}, member [n] bool) of the named attacks that a result holds, from its own scores file."""
+    names = [name for name in names if name in result["attacks"]]
+    path = layout.result(variant, f"{setting}_scores.npz")
+    made_by = f"the command that made {setting}.json beside it, after deleting that file"
+    arrays, inputs = load_scores(path, ["member", *names], made_by)
+    if inputs != result["inputs"]:
+        raise CompLeakError(f"{path} was not made together with {setting}.json: run {made_by}")
+    return {name: arrays[name] for name in names}, arrays["member"]
+
+
+def _where_from(layout):
+    settings = read_json(layout.result(ORIGINAL, "split.json"), ORIGINAL.command(layout.dataset, layout.model))["run"]
+    return f"{settings['data_label']}, {layout.model}, seed {settings['seed']}"
+
+
+def save(figure, path):
+    """Write a figure as PNG, whole or not at all, without a display."""
+    FigureCanvasAgg(figure)
+    with atomic(path) as beside:
+        figure.savefig(beside, format="png", dpi=DPI)
+
+
+def main(argv=None):
+    args = parser(__doc__).parse_args(argv)
+    layout, _, _ = open_run(args)
+    read = read_both(layout)
+    for name, draw in (("roc.png", roc_figure), ("auc.png", auc_figure)):
+        save(draw(layout, read), layout.tables / name)
+        print(f"{layout.tables / name} written")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,102 @@
+"""What every command shares: flags, the choice of device, and errors as one line."""
+import argparse
+import signal
+import sys
+
+import torch
+
+from data.images import NAMES
+from models.errors import CompLeakError, UsageError
+from models.resnet import MODELS
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaint is one line, exit code 2."""
+
+    def error(self, message):
+        self.exit(2, f"error: {message} (see --help)\n")
+
+
+def parser(description):
+    """A parser with the flags that every stage takes."""
+    p = Parser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    p.add_argument("--dataset_name", choices=NAMES, default="cifar10", help="data set")
+    p.add_argument("--model_name", choices=tuple(MODELS), default="resnet18", help="network")
+    p.add_argument("--num_cls", type=int, default=None, help="number of classes, checked against the data")
+    p.add_argument("--batch_size", type=int, default=128, help="pictures (or attack rows) a step")
+    p.add_argument("--run_dir", default=".", help="folder below which results/, results_pruning/, … lie")
+    p.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    p.add_argument("--seed", type=int, default=None, help="seed of every random choice (default: the run's, or 0)")
+    p.add_argument("--shadow_num", type=int, default=None, help="shadow models (default: the run's, or 1)")
+    return p
+
+
+def training_parser(description, lr, epochs_flag, epochs):
+    """The shared flags and those of every command that trains models."""
+    p = parser(description)
+    p.add_argument("--lr", type=float, default=lr, help="initial learning rate, decayed along a cosine")
+    p.add_argument(epochs_flag, dest="epochs", type=int, default=epochs, help="epochs over a model's members")
+    p.add_argument("--data_dir", default=None,
+                   help="folder of pictures: a copy of cifar10, or imagefolder's class folders (cifar10 without it: "
+                        "downloaded to data/datasets/)")
+    p.add_argument("--data_label", default=None, help="name of an imagefolder set in tables (default: the folder's)")
+    p.add_argument("--amp", choices=("auto", "off"), default="auto",
+                   help="bfloat16 autocast in training where the device has it, or float32")
+    p.add_argument("--query_rows", choices=("all", "scored"), default="all",
+                   help="query every picture of both pools, or only those that attacks are fitted and scored on")
+    p.add_argument("--sensitivity", action=argparse.BooleanOptionalAction, default=True,
+                   help="measure sensitivities, which SAMIA alone needs and which cost ten queries a scored picture")
+    return p
+
+
+def choose_device(name):
+    """torch.device for auto | cpu | cuda | cuda:N; UsageError where there is no such device."""
+    # Numbers below 1e-38 take a processor ten times as long: a pruned, hardly trained model is full of them. Threads
+    # that PyTorch starts later inherit the setting, so it stands here, before the first tensor.
+    torch.set_flush_denormal(True)
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cpu":
+        return torch.device("cpu")
+    kind, _, number = name.partition(":")
+    if kind != "cuda" or (number and not number.isdigit()):
+        raise UsageError(f"--device {name}: choose auto, cpu, cuda or cuda:N")
+    if not torch.cuda.is_available():
+        raise UsageError(f"--device {name}: PyTorch finds no GPU on this machine; use --device cpu")
+    if int(number or 0) >= torch.cuda.device_count():
+        raise UsageError(f"--device {name}: this machine has {torch.cuda.device_count()} GPU(s), numbered from 0")
+    return torch.device(name)
+
+
+def use_bfloat16(amp, device):
+    """Whether training runs under bfloat16 autocast: where asked for and the hardware has it."""
+    if amp == "off":
+        return False
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def run(main, argv=None):
+    """Run a command's main; known errors become one line on stderr and an exit code, never a traceback."""
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        main(argv)
+        code = 0
+    except CompLeakError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        code = 130
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        print(f"error: {error.filename or 'a file'}: {error.strerror}: check the folder's permissions and free space, "
+              "or choose another --run_dir", file=sys.stderr)
+        code = 1
+    sys.exit(code)
+
+
+def _stop(signum, frame):
+    raise KeyboardInterrupt

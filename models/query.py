@@ -1,0 +1,143 @@
+"""What an attacker sees of a model: its answers to every picture, and how they move under noise."""
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from data.augment import normalise
+from data.splits import derive_seed
+from models.checkpoint import atomic
+from models.errors import CompLeakError
+
+FORMAT = 1
+BATCH = 250
+SENSITIVITY_SAMPLES = 10
+SENSITIVITY_EPSILON = 1e-3
+
+
+@dataclass(frozen=True)
+class Queries:
+    """One model's answers, rows aligned and ascending by index (design: Queries).
+
+    logits [n, c] float32 · losses [n] float32, nats · labels [n] int64 · index [n] int64, position in the pooled
+    data set · member [n] bool · meta: what the file was made from.
+    """
+
+    logits: np.ndarray
+    losses: np.ndarray
+    labels: np.ndarray
+    index: np.ndarray
+    member: np.ndarray
+    meta: dict
+
+    def rows(self, index):
+        """Positions [m] of these pictures; CompLeakError for one that was not queried."""
+        at = np.minimum(np.searchsorted(self.index, index), len(self.index) - 1)
+        if not np.array_equal(self.index[at], index):
+            missing = int((self.index[at] != index).sum())
+            raise CompLeakError(f"{missing} of the pictures asked for are not in the queries of {self.meta['variant']}/"
+                                f"{self.meta['world']}: query again with --query_rows all")
+        return at
+
+
+def precise():
+    """Makes float32 mean float32 on a GPU: no TF32 in matrix products or convolutions."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+
+
+@torch.inference_mode()
+def query(model, images, statistics, index, device, description="queries"):
+    """Logits [n, c] float32 of the pictures at `index`, in evaluation mode, in plain float32.
+
+    images [*, h, w, 3] uint8 is the whole data set, index [n] int64 ascending.
+    """
+    precise()
+    logits = []
+    for start in tqdm(range(0, len(index), BATCH), desc=description, unit="batch", mininterval=1):
+        batch = torch.from_numpy(images[index[start : start + BATCH]]).to(device)
+        logits.append(model(normalise(batch, *statistics)).float().cpu())
+    return torch.cat(logits).numpy()
+
+
+@torch.inference_mode()
+def sensitivity(model, images, statistics, index, seed, device, description="sensitivity"):
+    """How far each posterior moves under Gaussian noise on the normalised input: [n, c] float32.
+
+    s_c = 1/(mε) Σ_i |p_c(x + ε u_i) − p_c(x)| with m = 10, ε = 1e-3 (Yuan & Zhang, USENIX Security 2022). The noise
+    comes from (seed, picture), so every model sees the same.
+    """
+    precise()
+    results, per_batch = [], BATCH // SENSITIVITY_SAMPLES
+    for start in tqdm(range(0, len(index), per_batch), desc=description, unit="batch", mininterval=1):
+        rows = index[start : start + per_batch]
+        x = normalise(torch.from_numpy(images[rows]).to(device), *statistics)
+        shape = (SENSITIVITY_SAMPLES, *x.shape[1:])
+        u = torch.from_numpy(np.stack([noise(seed, row, shape) for row in rows])).to(device)
+        moved = (x[:, None] + SENSITIVITY_EPSILON * u).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        still = model(x).double().softmax(1)
+        p = model(moved).double().softmax(1).view(len(rows), SENSITIVITY_SAMPLES, -1)
+        results.append(((p - still[:, None]).abs().mean(1) / SENSITIVITY_EPSILON).float().cpu())
+    return torch.cat(results).numpy()
+
+
+def noise(seed, row, shape):
+    """Standard normal float32 noise for one picture, the same for every model and device."""
+    key = derive_seed(seed, "sensitivity", int(row))
+    return np.random.Generator(np.random.Philox(key)).standard_normal(shape, dtype=np.float32)
+
+
+def losses(logits, labels):
+    """Cross-entropy of each row in nats, [n] float32, from logits [n, c] in float64."""
+    return F.cross_entropy(torch.from_numpy(logits).double(), torch.from_numpy(labels), reduction="none").float().numpy()
+
+
+def save_arrays(path, meta, **arrays):
+    """Write arrays and what they were made from as .npz, whole or not at all."""
+    with atomic(path) as beside, open(beside, "wb") as file:
+        np.savez(file, meta=np.array(json.dumps({"format": FORMAT, **meta})), **arrays)
+
+
+def load_arrays(path, names, made_by):
+    """(arrays by name, meta) of an .npz file; CompLeakError where it is missing, damaged or of another format."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            meta = json.loads(str(file["meta"])) if "meta" in file.files else {}
+            arrays = {name: file[name] for name in names}
+    except FileNotFoundError:
+        raise CompLeakError(f"{path} is missing: run {made_by}") from None
+    except PermissionError:
+        raise
+    except Exception as error:  # zipfile, zlib, numpy and json each raise their own for a damaged file
+        raise CompLeakError(f"{path} is damaged or incomplete ({str(error)[:100]}): delete it and run {made_by}") \
+            from error
+    if meta.get("format") != FORMAT:
+        raise CompLeakError(f"{path} has format {meta.get('format')!r}, this version reads {FORMAT}: run {made_by}")
+    return arrays, meta
+
+
+def load_queries(path, made_by):
+    """The Queries in a file, their shapes and types checked."""
+    arrays, meta = load_arrays(path, ("logits", "losses", "labels", "index", "member"), made_by)
+    n = len(arrays["index"])
+    if any(len(array) != n for array in arrays.values()) or arrays["logits"].ndim != 2:
+        raise CompLeakError(f"{path}: its arrays do not have the same number of rows; run {made_by}")
+    if not np.isfinite(arrays["logits"]).all() or (np.diff(arrays["index"]) <= 0).any():
+        raise CompLeakError(f"{path}: logits must be finite and index ascending without repeats; run {made_by}")
+    return Queries(**arrays, meta=meta)
+
+
+def is_current(path, meta):
+    """Whether a file of arrays is there, whole, and was made from exactly this."""
+    if not Path(path).exists():
+        return False
+    try:
+        _, found = load_arrays(path, (), "the command again")
+    except CompLeakError as error:
+        print(f"{error}; making it again")
+        return False
+    return found == {"format": FORMAT, **meta}

@@ -1,0 +1,237 @@
+"""One training stage: every world's model trained or fine-tuned, saved, queried; what is finished is not repeated."""
+import json
+import platform
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from data import images, splits
+from models import training
+from models.checkpoint import (ORIGINAL, Layout, Progress, load_model, read_json, read_weights, save_weights,
+                               write_json)
+from models.cli import choose_device, use_bfloat16
+from models.errors import CompLeakError, UsageError
+from models.query import is_current, load_queries, losses, query, save_arrays, sensitivity
+
+RUN_DEFAULTS = {"seed": 0, "shadow_num": 1, "train_size": None, "image_size": 32, "augment": True}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What one command works on: where, on which data, with which split and recipe."""
+
+    layout: Layout
+    data: images.Dataset
+    split: splits.Split
+    run: dict
+    recipe: training.Recipe
+    device: torch.device
+    query_rows: str
+    sensitivity: bool
+
+
+@dataclass(frozen=True)
+class Session:
+    """One model ready to be trained: the network, what hooks into its training, and pack() → its tensors on disk."""
+
+    model: torch.nn.Module
+    technique: training.Technique
+    pack: object
+
+
+def open_stage(args, create=False):
+    """The Stage of a command's arguments; train.py creates the run's settings and split, other stages read them.
+
+    A flag that contradicts the run in this folder raises UsageError.
+    """
+    device = choose_device(args.device)
+    layout = Layout(Path(args.run_dir), args.dataset_name, args.model_name)
+    run = {**RUN_DEFAULTS, **_given(args)} if create else saved_run(layout, args)
+    recipe = training.Recipe(epochs=args.epochs, lr=args.lr, batch_size=args.batch_size, augment=run["augment"],
+                             bfloat16=use_bfloat16(args.amp, device), seed=run["seed"])
+    data = images.load(args.dataset_name, args.data_dir, args.data_label, run["image_size"])
+    if args.num_cls not in (None, len(data.classes)):
+        raise UsageError(f"--num_cls {args.num_cls}: {data.label} has {len(data.classes)} classes")
+    split = splits.make_split(len(data.labels), run["seed"], run["shadow_num"], run["train_size"], data.fingerprint)
+    path = layout.result(ORIGINAL, "split.json")
+    if create:
+        run = {**run, "train_size": split.train_size, "data_label": data.label, "classes": list(data.classes)}
+        write_json(path, {"run": run, **splits.to_json(split)})
+    elif load_split(layout).fingerprint != split.fingerprint:
+        raise CompLeakError(f"{data.label} is not the data that {path} was made from: name the same --data_dir, or "
+                            "train on this one in another --run_dir")
+    return Stage(layout, data, split, run, recipe, device, args.query_rows, args.sensitivity)
+
+
+def _given(args):
+    """The run's settings that the command line names."""
+    given = {name: getattr(args, name, None) for name in RUN_DEFAULTS}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def saved_run(layout, args):
+    """What all stages of a run share, as train.py saved it; UsageError for a flag that contradicts it."""
+    path = layout.result(ORIGINAL, "split.json")
+    saved = read_json(path, ORIGINAL.command(layout.dataset, layout.model))["run"]
+    for name, value in _given(args).items():
+        if value != saved[name] and name != "shadow_num":
+            raise UsageError(f"--{name} {value}: the run in {layout.root()} has {name} {saved[name]}; leave the flag "
+                             "out, or train with it in another --run_dir")
+    return saved
+
+
+def load_split(layout):
+    """The saved split of a run, checked for disjointness."""
+    path = layout.result(ORIGINAL, "split.json")
+    made_by = ORIGINAL.command(layout.dataset, layout.model)
+    try:
+        return splits.from_json(read_json(path, made_by))
+    except (KeyError, TypeError, IndexError) as error:
+        raise CompLeakError(f"{path} is damaged ({error!r}): delete it and run {made_by}") from error
+
+
+def run_worlds(stage, variant, start):
+    """Train or fine-tune one variant for the target and every shadow, then query each.
+
+    start(parent, world name) → Session gives the model to train; parent is the loaded original of that world, None
+    when the original itself is trained. Models and queries that are there already, made with the same settings, stay.
+    """
+    for world in stage.split.worlds:
+        settings, parent = _settings(stage, variant, world)
+        began = time.monotonic()
+        saved = _finished(stage, variant, world, settings)
+        if saved is None:
+            saved = _train(stage, variant, world, settings, parent, start)
+        model = load_model(saved, stage.device)
+        _query(stage, variant, world, saved, model)
+        config = _config(stage, variant, world, saved, time.monotonic() - began)
+        print(summary(variant, world.name, config))
+
+
+def _settings(stage, variant, world):
+    """Every setting that decides a model's weights, and the original it starts from (or None)."""
+    settings = {"dataset": stage.data.name, "data_label": stage.data.label, "data_fingerprint": stage.data.fingerprint,
+                "split_fingerprint": stage.split.fingerprint, "world": world.name, "model": stage.layout.model,
+                "num_cls": len(stage.data.classes), "image_size": stage.run["image_size"],
+                "train_size": stage.split.train_size, "technique": variant.technique, "degree": variant.degree,
+                "statistics": stage.data.statistics, **training.settings(stage.recipe)}
+    if variant == ORIGINAL:
+        return _plain(settings), None
+    made_by = ORIGINAL.command(stage.layout.dataset, stage.layout.model)
+    parent = read_weights(stage.layout.file(ORIGINAL, world.name, "weights.pt"), made_by)
+    if parent["settings"]["split_fingerprint"] != stage.split.fingerprint:
+        raise CompLeakError(f"{stage.layout.file(ORIGINAL, world.name, 'weights.pt')} was trained on another split: run "
+                            f"{made_by} again")
+    return _plain({**settings, "parent": parent["fingerprint"]}), parent
+
+
+def _plain(settings):
+    return json.loads(json.dumps(settings))
+
+
+def _finished(stage, variant, world, settings):
+    """The saved weights, if they were made with these settings."""
+    path = stage.layout.file(variant, world.name, "weights.pt")
+    if not path.exists():
+        return None
+    try:
+        saved = read_weights(path, "the command again")
+    except CompLeakError as error:
+        print(f"{error}; making it again")
+        return None
+    return saved if saved["settings"] == settings else None
+
+
+def _train(stage, variant, world, settings, parent, start):
+    files = {name: stage.layout.file(variant, world.name, name) for name in ("log.jsonl", "progress.pt", "weights.pt")}
+    files["log.jsonl"].parent.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(splits.derive_seed(stage.run["seed"], world.name, str(variant)))
+    session = start(load_model(parent, stage.device) if parent else None, world.name)
+    session.model.to(stage.device, memory_format=torch.channels_last)
+    pictures = torch.from_numpy(stage.data.images[world.members]).to(stage.device)
+    labels = torch.from_numpy(stage.data.labels[world.members]).to(stage.device)
+    seed = splits.derive_seed(stage.run["seed"], world.name, str(variant), "training")
+    recipe = training.Recipe(**{**training.settings(stage.recipe), "seed": seed})
+    progress = Progress(files["progress.pt"], settings)
+    if progress.load() is None:
+        files["log.jsonl"].write_text("")
+    began = time.monotonic()
+    training.train(session.model, pictures, labels, stage.data.statistics, recipe, session.technique, progress,
+                   files["log.jsonl"], f"{variant} {world.name}")
+    tensors = {name: tensor.detach().cpu() for name, tensor in session.pack(session.model).items()}
+    save_weights(files["weights.pt"], tensors, settings)
+    progress.remove()
+    print(f"{variant} {world.name}: trained in {time.monotonic() - began:.0f} s")
+    return read_weights(files["weights.pt"], "the command again")
+
+
+def _query(stage, variant, world, saved, model):
+    """queries.npz and sensitivity.npz of one model, unless they are there and current."""
+    data, description = stage.data, f"{variant} {world.name}"
+    meta = {"variant": str(variant), "world": world.name, "weights": saved["fingerprint"],
+            "parent": saved["settings"].get("parent"), "split": stage.split.fingerprint, "data": data.fingerprint}
+    path = stage.layout.file(variant, world.name, "queries.npz")
+    if not is_current(path, {**meta, "rows": stage.query_rows}):
+        index = query_index(stage.split, stage.query_rows)
+        logits = query(model, data.images, data.statistics, index, stage.device, f"{description} queries")
+        save_arrays(path, {**meta, "rows": stage.query_rows}, logits=logits, losses=losses(logits, data.labels[index]),
+                    labels=data.labels[index], index=index, member=np.isin(index, world.members))
+    path = stage.layout.file(variant, world.name, "sensitivity.npz")
+    if stage.sensitivity and not is_current(path, {**meta, "seed": stage.run["seed"]}):
+        index = np.sort(world.evaluation)
+        values = sensitivity(model, data.images, data.statistics, index, stage.run["seed"], stage.device,
+                             f"{description} sensitivity")
+        save_arrays(path, {**meta, "seed": stage.run["seed"]}, index=index, sensitivity=values)
+
+
+def query_index(split, rows):
+    """Positions [n] int64, ascending: every picture of both pools ('all'), or every world's evaluation rows."""
+    if rows == "all":
+        worlds = [np.concatenate([world.members, world.non_members]) for world in (split.target, split.shadows[0])]
+    else:
+        worlds = [world.evaluation for world in split.worlds]
+    return np.unique(np.concatenate(worlds))
+
+
+def _config(stage, variant, world, saved, seconds):
+    """config.json of one model: settings, versions, accuracy on members and non-members, size on disk."""
+    path = stage.layout.file(variant, world.name, "config.json")
+    queries = load_queries(stage.layout.file(variant, world.name, "queries.npz"), "the command again")
+    at = queries.rows(np.sort(world.evaluation))
+    correct, member = queries.logits[at].argmax(1) == queries.labels[at], queries.member[at]
+    size = stage.layout.file(variant, world.name, "weights.pt").stat().st_size
+    original = stage.layout.file(ORIGINAL, world.name, "weights.pt").stat().st_size
+    config = {"settings": saved["settings"], "weights": saved["fingerprint"], "bytes": size,
+              "ratio": round(original / size, 3), "accuracy_in": float(correct[member].mean()),
+              "accuracy_out": float(correct[~member].mean()), "seconds": round(seconds, 1),
+              "device": device_name(stage.device), "python": platform.python_version(),
+              "versions": {name: version(name) for name in ("torch", "torchvision", "numpy", "scikit-learn", "scipy")}}
+    if variant != ORIGINAL:
+        before = read_json(stage.layout.file(ORIGINAL, world.name, "config.json"), "python train.py")
+        config["before"] = {key: before[key] for key in ("accuracy_in", "accuracy_out", "bytes")}
+    if path.exists():
+        old = read_json(path, "the command again")
+        if {**old, "seconds": 0} == {**config, "seconds": 0}:
+            return old
+    write_json(path, config)
+    return config
+
+
+def device_name(device):
+    """What a result was measured on: the GPU's name, or the processor kind and PyTorch's thread count."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+
+
+def summary(variant, world, config):
+    """One line on a finished model: accuracy on members and non-members, before compression too, and size."""
+    line = (f"{variant} {world}: accuracy {100 * config['accuracy_in']:.2f}% on members, "
+            f"{100 * config['accuracy_out']:.2f}% on non-members")
+    if "before" in config:
+        line += f" (original {100 * config['before']['accuracy_in']:.2f}%, {100 * config['before']['accuracy_out']:.2f}%)"
+    return line + f"; {config['bytes'] / 1e6:.2f} MB on disk, {config['ratio']:.2f} times smaller than the original"

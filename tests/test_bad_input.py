@@ -1,0 +1,136 @@
+"""What a user can get wrong ends in one line on stderr and the right exit code, and harms nothing on disk."""
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import train
+from models import cli
+from pruning import prune
+from quantization import qat
+
+DIGITS = ["--dataset_name", "digits", "--image_size", "8"]
+
+
+def outcome(main, argv, capsys):
+    """(exit code, the lines on stderr) of a command run in this process as its script runs it."""
+    with pytest.raises(SystemExit) as stop:
+        cli.run(main, [str(word) for word in argv])
+    return stop.value.code, [line for line in capsys.readouterr().err.splitlines() if line.strip()]
+
+
+@pytest.mark.parametrize(("main", "argv", "says"), [
+    (train.main, ["--dataset_name", "mnist"], "cifar10"),
+    (train.main, ["--model_name", "vgg"], "resnet18"),
+    (train.main, [*DIGITS, "--num_cls", "7"], "--num_cls 7: digits has 10 classes"),
+    (train.main, [*DIGITS, "--epochs", "0"], "--epochs 0"),
+    (train.main, [*DIGITS, "--lr", "-1"], "--lr -1.0"),
+    (train.main, [*DIGITS, "--lr", "nan"], "--lr nan"),
+    (train.main, [*DIGITS, "--batch_size", "0"], "--batch_size 0"),
+    (train.main, [*DIGITS, "--train_size", "898"], "--train_size 898"),
+    (train.main, [*DIGITS, "--shadow_num", "0"], "--shadow_num 0"),
+    (train.main, [*DIGITS, "--device", "tpu"], "auto, cpu, cuda or cuda:N"),
+    (train.main, ["--dataset_name", "digits", "--image_size", "2"], "--image_size 2"),
+    (train.main, ["--dataset_name", "imagefolder"], "imagefolder needs --data_dir"),
+    (train.main, ["--dataset_name", "imagefolder", "--data_dir", "/nowhere/at/all"], "/nowhere/at/all"),
+    (prune.main, ["--dataset_name", "digits", "--prune_sparsity", "1.0"], "--prune_sparsity 1.0"),
+    (prune.main, ["--dataset_name", "digits", "--prune_sparsity", "0"], "--prune_sparsity 0"),
+    (qat.main, ["--dataset_name", "digits", "--degree", "int4"], "int8"),
+])
+def test_usage_errors_are_one_line_and_exit_code_2(tmp_path, capsys, main, argv, says):
+    code, lines = outcome(main, [*argv, "--run_dir", tmp_path], capsys)
+    assert code == 2 and len(lines) == 1 and says in lines[0], lines
+    assert not list(tmp_path.rglob("weights.pt"))
+
+
+def test_cuda_without_a_gpu_is_refused(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    code, lines = outcome(train.main, [*DIGITS, "--device", "cuda", "--run_dir", tmp_path], capsys)
+    assert code == 2 and "finds no GPU" in lines[0]
+
+
+def test_compression_before_training_names_the_command(tmp_path, capsys):
+    code, lines = outcome(prune.main, ["--dataset_name", "digits", "--run_dir", tmp_path], capsys)
+    assert code == 1 and len(lines) == 1
+    assert "split.json is missing: run python train.py --dataset_name digits" in lines[0]
+
+
+def write_classes(folder, names, count=3):
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            Image.fromarray(np.full((8, 8, 3), i, np.uint8)).save(folder / name / f"{i}.png")
+
+
+@pytest.mark.parametrize(("names", "says"), [([], "found 0 class folder"), (["cat"], "found 1 class folder")])
+def test_folders_without_two_classes_are_refused(tmp_path, capsys, names, says):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    write_classes(pictures, names)
+    argv = ["--dataset_name", "imagefolder", "--data_dir", pictures, "--run_dir", tmp_path / "run"]
+    code, lines = outcome(train.main, argv, capsys)
+    assert code == 1 and says in lines[0]
+
+
+def test_a_broken_picture_is_named(tmp_path, capsys):
+    pictures = tmp_path / "pictures"
+    write_classes(pictures, ["cat", "dog"])
+    (pictures / "dog" / "1.png").write_bytes(b"not a picture")
+    argv = ["--dataset_name", "imagefolder", "--data_dir", pictures, "--run_dir", tmp_path / "run"]
+    code, lines = outcome(train.main, argv, capsys)
+    assert code == 1 and "dog/1.png: this picture cannot be read" in lines[-1]
+
+
+def test_a_failed_download_says_where_to_put_the_file(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("data.images.DATASETS", tmp_path / "datasets")
+
+    def refuse(*args, **kwargs):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("torchvision.datasets.CIFAR10", refuse)
+    code, lines = outcome(train.main, ["--dataset_name", "cifar10", "--run_dir", tmp_path], capsys)
+    assert code == 1 and "put cifar-10-python.tar.gz into" in lines[0] and "--data_dir" in lines[0]
+
+
+def test_a_full_disk_or_read_only_folder_is_one_line(capsys):
+    def main(argv):
+        raise OSError(28, "No space left on device", "results/weights.pt")
+
+    code, lines = outcome(main, [], capsys)
+    assert code == 1 and lines == ["error: results/weights.pt: No space left on device: check the folder's permissions "
+                                   "and free space, or choose another --run_dir"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere; the case above covers the message")
+def test_a_read_only_folder_is_refused(tmp_path, capsys):
+    tmp_path.chmod(0o500)
+    code, lines = outcome(train.main, [*DIGITS, "--epochs", "1", "--run_dir", tmp_path / "run"], capsys)
+    assert code == 1 and "Permission denied" in lines[-1]
+
+
+def test_ctrl_c_leaves_a_clean_message(capsys):
+    def main(argv):
+        raise KeyboardInterrupt
+
+    code, lines = outcome(main, [], capsys)
+    assert code == 130 and lines == ["stopped; the same command goes on from here"]
+
+
+def test_unknown_errors_are_not_hidden():
+    def main(argv):
+        raise ValueError("a bug")
+
+    with pytest.raises(ValueError, match="a bug"):
+        cli.run(main, [])
+
+
+def test_scripts_end_without_a_traceback(root, tmp_path):
+    done = subprocess.run([sys.executable, "CompLeakSR.py", "--original", "--compress", "--compress_name", "pruning",
+                           "--compress_degree", "0.9", "--run_dir", tmp_path], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.startswith("error: ") and "run python train.py" in done.stderr
+
+

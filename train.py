@@ -1,0 +1,29 @@
+"""Stage 1: train the original models, one target and its shadows, and query them."""
+from argparse import BooleanOptionalAction
+
+from data.splits import derive_seed
+from models.checkpoint import ORIGINAL
+from models.cli import run, training_parser
+from models.resnet import build
+from models.stage import Session, open_stage, run_worlds
+from models.training import Technique
+
+
+def main(argv=None):
+    p = training_parser(__doc__, lr=0.1, epochs_flag="--epochs", epochs=100)
+    p.add_argument("--train_size", type=int, default=None, help="members of each model (default: 2/3 of half the data)")
+    p.add_argument("--image_size", type=int, default=None, help="pictures are resized to this many pixels a side (32)")
+    p.add_argument("--augment", action=BooleanOptionalAction, default=None,
+                   help="random crop and flip in training, here and in every compression of these models (on)")
+    args = p.parse_args(argv)
+    stage = open_stage(args, create=True)
+
+    def start(_, world):
+        model = build(args.model_name, len(stage.data.classes), derive_seed(stage.run["seed"], world, "weights"))
+        return Session(model, Technique(), pack=lambda trained: trained.state_dict())
+
+    run_worlds(stage, ORIGINAL, start)
+
+
+if __name__ == "__main__":
+    run(main)
