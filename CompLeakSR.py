@@ -3,7 +3,8 @@ from attacks import sr
 from attacks.cli import attack_parser, open_run, variants
 from attacks.inputs import check_pair, read_variant
 from attacks.results import evaluate_all, finished, report, save
-from models.checkpoint import ORIGINAL, read_json
+from attacks.saved import attack_commands, read_current
+from models.checkpoint import ORIGINAL
 from models.cli import run
 from models.errors import UsageError
 
@@ -32,12 +33,10 @@ def attack_variant(layout, variant, args, seed):
 
 def report_nr(layout, variant):
     """Print the NR numbers of one model, or the command that makes them."""
-    path = layout.result(variant, "NR.json")
-    flags = "--original" if variant == ORIGINAL else \
-        f"--compress --compress_name {variant.technique} --compress_degree {variant.degree}"
-    command = f"python CompLeakNR.py --dataset_name {layout.dataset} --model_name {layout.model} {flags}"
-    if path.exists():
-        report(f"CompLeakNR, {variant}:", read_json(path, command)["attacks"])
+    command = attack_commands(layout, "NR", [variant])
+    result = read_current(layout, variant, "NR.json", command)
+    if result is not None:
+        report(f"CompLeakNR, {variant}:", result["attacks"])
     else:
         print(f"CompLeakNR, {variant}: not attacked yet, run {command}")
 

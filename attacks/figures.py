@@ -6,7 +6,8 @@ from matplotlib.figure import Figure
 from attacks.cli import open_run
 from attacks.metrics import LOW_FPR, RESOLVABLE_NON_MEMBERS, roc
 from attacks.results import load_scores
-from attacks.tables import attack_commands, read_multi, read_results, short
+from attacks.saved import attack_commands, read_multi, read_results
+from attacks.tables import short
 from models.checkpoint import ORIGINAL, atomic, read_json
 from models.cli import parser, run
 from models.errors import CompLeakError
@@ -135,7 +136,7 @@ def _scores(layout, variant, setting, result, names):
 
 
 def _where_from(layout):
-    settings = read_json(layout.result(ORIGINAL, "split.json"), ORIGINAL.command(layout.dataset, layout.model))["run"]
+    settings = read_json(layout.result(ORIGINAL, "split.json"), layout.command(ORIGINAL))["run"]
     return f"{settings['data_label']}, {layout.model}, seed {settings['seed']}"
 
 

@@ -44,7 +44,7 @@ def read_variant(layout, variant, shadow_num=None):
     another split, world or data set; UsageError for more shadows than were trained.
     """
     split = load_split(layout)
-    made_by = variant.command(layout.dataset, layout.model)
+    made_by = layout.command(variant)
     if shadow_num is not None and not 1 <= shadow_num <= len(split.shadows):
         raise UsageError(f"--shadow_num {shadow_num}: the run in {layout.root()} has {len(split.shadows)} shadow(s)")
     worlds = split.worlds[: 1 + shadow_num] if shadow_num else split.worlds
@@ -81,7 +81,7 @@ def check_pair(original, compressed, layout, variant):
     """Raises CompLeakError unless a compressed model came from this original and answers the same rows."""
     if compressed.queries.meta.get("parent") != original.weights:
         raise CompLeakError(f"{layout.root(variant)} was made from another original than {layout.root(ORIGINAL)} holds "
-                            f"now: run {variant.command(layout.dataset, layout.model)} again")
+                            f"now: run {layout.command(variant)} again")
     assert np.array_equal(original.index, compressed.index), "one split gives one order of rows"
 
 

@@ -6,6 +6,7 @@ from attacks.cli import open_run
 from attacks.inputs import read_variant, stacked
 from attacks.multi_network import multi_score, train_multi
 from attacks.results import evaluate_all, finished, load_scores, report, save
+from attacks.saved import attack_commands
 from data.splits import derive_seed
 from models.checkpoint import DEGREES, ORIGINAL, Variant
 from models.cli import choose_device, parser, run
@@ -66,8 +67,7 @@ def attack_groups(layout, seed, device, groups=None, shadow_num=None):
 
 def sr_scores(layout, variant, models):
     """(scores, inputs) that SR saved for one variant, checked against the answers that MR uses."""
-    command = (f"python CompLeakSR.py --dataset_name {layout.dataset} --model_name {layout.model} --original --compress "
-               f"--compress_name {variant.technique} --compress_degree {variant.degree}")
+    command = attack_commands(layout, "SR", [variant])
     names = [f"{side}_{stand_in}" for side in ("target", "shadow") for stand_in in STAND_INS.values()]
     arrays, inputs = load_scores(layout.result(variant, "SR_scores.npz"), names, command)
     target, shadows = models

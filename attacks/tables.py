@@ -6,8 +6,8 @@ import pandas as pd
 
 from attacks.cli import open_run
 from attacks.metrics import RESOLVABLE_NON_MEMBERS
-from attacks.results import FORMAT
-from models.checkpoint import ALL_VARIANTS, DEGREES, ORIGINAL, atomic, read_json
+from attacks.saved import read_configs, read_multi, read_results
+from models.checkpoint import ORIGINAL, atomic, read_json
 from models.cli import parser, run
 from models.errors import CompLeakError
 from models.stage import load_split
@@ -34,79 +34,6 @@ class Table:
     caption: str
     frame: pd.DataFrame
     blocks: dict
-
-
-# What a run has saved, and what it lacks.
-
-def read_results(layout, setting):
-    """{Variant: values of its NR.json or SR.json}; one line is printed on those that are absent or out of date."""
-    wanted = [v for v in dict.fromkeys([*ALL_VARIANTS, *layout.variants()]) if setting == "NR" or v != ORIGINAL]
-    found = {v: _read_current(layout, v, f"{setting}.json", attack_commands(layout, setting, [v])) for v in wanted}
-    missing = [v for v in wanted if found[v] is None]
-    if missing:
-        print(f"{setting} lacks {', '.join(map(str, missing))}: run {attack_commands(layout, setting, missing)}")
-    return {variant: result for variant, result in found.items() if result is not None}
-
-
-def read_configs(layout):
-    """{Variant: values of the target's config.json}; one line is printed on the models that are missing."""
-    found = layout.variants()
-    missing = [variant for variant in ALL_VARIANTS if variant not in found]
-    if missing:
-        commands = "; ".join(variant.command(layout.dataset, layout.model) + _where(layout) for variant in missing)
-        print(f"models that are missing: {', '.join(map(str, missing))}: run {commands}")
-    return {variant: read_json(layout.file(variant, "target", "config.json"), "its command again") for variant in found}
-
-
-def read_multi(layout):
-    """Values of MR.json; CompLeakError names the command where it is absent or out of date."""
-    made_by = f"python -m attacks.multi {_flags(layout)}"
-    result = _read_current(layout, ORIGINAL, "MR.json", made_by)
-    if result is None:
-        raise CompLeakError(f"{layout.result(ORIGINAL, 'MR.json')} is missing or out of date: run {made_by}")
-    return result
-
-
-def _read_current(layout, variant, name, made_by):
-    path = layout.result(variant, name)
-    if not path.exists():
-        return None
-    result = read_json(path, made_by)
-    return result if result.get("format") == FORMAT and _is_current(layout, result["inputs"]) else None
-
-
-def _is_current(layout, inputs):
-    """Whether the models that a result was made from are those that lie in the run's folders now."""
-    weights = inputs["weights"] if inputs["setting"] == "MR" else {inputs["variant"]: inputs["weights"]}
-    models = [(model, i, name) for model, names in weights.items() for i, name in enumerate(names)]
-    models += [("original", 0, sr["original"]) for sr in [inputs, *inputs.get("sr", {}).values()] if "original" in sr]
-    trained = {str(variant): variant for variant in layout.variants()}
-    for model, i, name in models:
-        if model in trained:
-            path = layout.file(trained[model], "target" if i == 0 else f"shadow_{i - 1}", "config.json")
-            if path.exists() and read_json(path, "its command again")["weights"] != name:
-                return False
-    return True
-
-
-def _flags(layout):
-    return f"--dataset_name {layout.dataset} --model_name {layout.model}{_where(layout)}"
-
-
-def _where(layout):
-    return "" if str(layout.run_dir) == "." else f" --run_dir {layout.run_dir}"
-
-
-def attack_commands(layout, setting, variants):
-    """The commands that make NR.json or SR.json of these variants, one a technique, joined by '; '."""
-    shared = f"python CompLeak{setting}.py {_flags(layout)}"
-    commands = [f"{shared} --original"] if ORIGINAL in variants else []
-    pair = " --original" if setting == "SR" else ""
-    for technique in DEGREES:
-        degrees = " ".join(variant.degree for variant in variants if variant.technique == technique)
-        if degrees:
-            commands.append(f"{shared}{pair} --compress --compress_name {technique} --compress_degree {degrees}")
-    return "; ".join(commands)
 
 
 # JSON values in, long-form frames of fractions out.
@@ -243,7 +170,7 @@ def models_text(frame):
 def caption(layout, name, frame, nr):
     """Where a table's numbers come from: data, rows, members, seed, split, and for a claim shadows and intervals."""
     split = load_split(layout)
-    settings = read_json(layout.result(ORIGINAL, "split.json"), ORIGINAL.command(layout.dataset, layout.model))["run"]
+    settings = read_json(layout.result(ORIGINAL, "split.json"), layout.command(ORIGINAL))["run"]
     scored = split.target.scored
     text = (f"{TITLES[name]}. Data {settings['data_label']}, {layout.model}: {2 * scored:,} rows of the target, "
             f"{scored:,} of them members; each model has {split.train_size:,} members; seed {split.seed}, "

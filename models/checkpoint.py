@@ -33,17 +33,6 @@ class Variant:
             raise UsageError(f"--compress_name {technique}: choose one of {', '.join(DEGREES)}")
         return cls(technique, _degree(technique, degree, flag))
 
-    def command(self, dataset, model):
-        """The appendix's command that makes this variant, after the originals are trained."""
-        shared = f"--dataset_name {dataset} --model_name {model}"
-        if self.technique is None:
-            return f"python train.py {shared}"
-        if self.technique == "pruning":
-            return f"python pruning/prune.py {shared} --prune_sparsity {self.degree}"
-        if self.technique == "quantization":
-            return f"python quantization/qat.py {shared} --degree int8"
-        return f"python clustering/clustering.py {shared} --bit {int(self.degree).bit_length() - 1}"
-
 
 def _degree(technique, degree, flag):
     usual = ", ".join(DEGREES[technique])
@@ -84,6 +73,22 @@ class Layout:
     def result(self, variant, name):
         """A file beside the target's folder: split.json, NR.json, SR.json, MR.json, their scores."""
         return self.root(variant) / name
+
+    @property
+    def flags(self):
+        """The flags that name this run on a command line."""
+        where = "" if str(self.run_dir) == "." else f" --run_dir {self.run_dir}"
+        return f"--dataset_name {self.dataset} --model_name {self.model}{where}"
+
+    def command(self, variant):
+        """The command that trains one variant's models."""
+        if variant.technique is None:
+            return f"python train.py {self.flags}"
+        if variant.technique == "pruning":
+            return f"python pruning/prune.py {self.flags} --prune_sparsity {variant.degree}"
+        if variant.technique == "quantization":
+            return f"python quantization/qat.py {self.flags} --degree int8"
+        return f"python clustering/clustering.py {self.flags} --bit {int(variant.degree).bit_length() - 1}"
 
     @property
     def tables(self):

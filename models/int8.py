@@ -1,7 +1,7 @@
 """The int8 model: integer weights, integer activations, integer sums; the same integers on every device.
 
-A layer's output is clamp(round((Σ w·(a − z_a) + b/(s_a·s_w)) · s_a·s_w/s_out) + z_out, 0, 127): an integer sum, then
-single float32 operations in the order of fbgemm's kernels, so that those give the same integers.
+A layer's output is clamp(round((Σ w·(a − z_a) + b/(s_a·s_w)) · s_a·s_w/s_out) + z_out, 0, 127): an integer
+sum, then single float32 operations in the order of fbgemm's kernels, so that those give the same integers.
 """
 import warnings
 from contextlib import contextmanager
@@ -63,9 +63,12 @@ class Grid(nn.Module):
 
 
 class Int8Conv(nn.Module):
-    """One convolution with its bias and ReLU: activations [n, h, w, c_in] uint8 → [n, h', w', c_out] uint8."""
+    """One convolution with its bias: activations [n, h, w, c_in] uint8 → [n, h', w', c_out] uint8.
 
-    def __init__(self, state, name, source, stride, relu):
+    A ReLU needs no step of its own: its output has zero point 0, so clamping to 0..127 is the ReLU.
+    """
+
+    def __init__(self, state, name, source, stride):
         super().__init__()
         weight = state[f"{name}.weight"]
         if weight.dtype != torch.int8 or weight.dim() not in (2, 4):
@@ -73,7 +76,6 @@ class Int8Conv(nn.Module):
         self.weight = weight if weight.dim() == 4 else weight[:, :, None, None]
         self.source, self.stride, self.size = source, stride, self.weight.shape[-1]
         self.grid = Grid(state, name)
-        self.floor = self.grid.zero_point if relu else 0
         self.wide = bool((sum_bound(self.weight, source.zero_point) >= EXACT).any())
         self.weight_scale, self.float_bias = state[f"{name}.weight_scale"], state[f"{name}.bias"]
         both = source.scale * self.weight_scale
@@ -87,7 +89,7 @@ class Int8Conv(nn.Module):
         if self.kernel is not None and a.device.type == "cpu":
             return self._fast(a)
         total = self.sums(a).float()
-        return to_steps(total.add_(self.bias).mul_(self.factor), self.grid.zero_point).clamp_(min=self.floor)
+        return to_steps(total.add_(self.bias).mul_(self.factor), self.grid.zero_point)
 
     def sums(self, a):
         """Σ w·(a − zero point) [n, h', w', c_out]: integers, in float32 or float64, exact."""
@@ -107,7 +109,7 @@ class Int8Conv(nn.Module):
                                                     self.source.zero_point)
         out = torch.ops.quantized.conv2d(a, self.kernel, self.grid.scale.item(), self.grid.zero_point)
         # The kernel goes on to 255.
-        return out.int_repr().permute(0, 2, 3, 1).clamp_(self.floor, STEPS)
+        return out.int_repr().permute(0, 2, 3, 1).clamp_(max=STEPS)
 
 
 def unfold(a, size, stride):
@@ -130,11 +132,11 @@ class Int8Block(nn.Module):
 
     def __init__(self, state, name, source, stride):
         super().__init__()
-        self.conv1 = Int8Conv(state, f"{name}.conv1", source, stride, relu=True)
-        self.conv2 = Int8Conv(state, f"{name}.conv2", self.conv1.grid, 1, relu=False)
+        self.conv1 = Int8Conv(state, f"{name}.conv1", source, stride)
+        self.conv2 = Int8Conv(state, f"{name}.conv2", self.conv1.grid, 1)
         self.shortcut = None
         if f"{name}.shortcut.weight" in state:
-            self.shortcut = Int8Conv(state, f"{name}.shortcut", source, stride, relu=False)
+            self.shortcut = Int8Conv(state, f"{name}.shortcut", source, stride)
         self.other = self.shortcut.grid if self.shortcut else source
         self.grid = Grid(state, f"{name}.sum")
 
@@ -158,7 +160,7 @@ class Int8Model(nn.Module):
     def __init__(self, state):
         super().__init__()
         self.input = Grid(state, "input")
-        self.conv1 = Int8Conv(state, "conv1", self.input, 1, relu=True)
+        self.conv1 = Int8Conv(state, "conv1", self.input, 1)
         blocks, grid = [], self.conv1.grid
         for stage in range(1, 5):
             number = 0
@@ -168,7 +170,7 @@ class Int8Model(nn.Module):
                 grid, number = blocks[-1].grid, number + 1
         self.blocks = nn.Sequential(*blocks)
         self.pooled, self.pool = grid, Grid(state, "pool")
-        self.fc = Int8Conv(state, "fc", self.pool, 1, relu=False)
+        self.fc = Int8Conv(state, "fc", self.pool, 1)
         self.backend = "simulation"
 
     @torch.no_grad()

@@ -76,7 +76,7 @@ def _given(args):
 def saved_run(layout, args):
     """What all stages of a run share, as train.py saved it; UsageError for a flag that contradicts it."""
     path = layout.result(ORIGINAL, "split.json")
-    saved = read_json(path, ORIGINAL.command(layout.dataset, layout.model))["run"]
+    saved = read_json(path, layout.command(ORIGINAL))["run"]
     for name, value in _given(args).items():
         if value != saved[name] and name != "shadow_num":
             raise UsageError(f"--{name} {value}: the run in {layout.root()} has {name} {saved[name]}; leave the flag "
@@ -87,7 +87,7 @@ def saved_run(layout, args):
 def load_split(layout):
     """The saved split of a run, checked for disjointness."""
     path = layout.result(ORIGINAL, "split.json")
-    made_by = ORIGINAL.command(layout.dataset, layout.model)
+    made_by = layout.command(ORIGINAL)
     try:
         return splits.from_json(read_json(path, made_by))
     except (KeyError, TypeError, IndexError) as error:
@@ -121,7 +121,7 @@ def _settings(stage, variant, world):
                 "statistics": stage.data.statistics, **training.settings(stage.recipe)}
     if variant == ORIGINAL:
         return _plain(settings), None
-    made_by = ORIGINAL.command(stage.layout.dataset, stage.layout.model)
+    made_by = stage.layout.command(ORIGINAL)
     parent = read_weights(stage.layout.file(ORIGINAL, world.name, "weights.pt"), made_by)
     if parent["settings"]["split_fingerprint"] != stage.split.fingerprint:
         raise CompLeakError(f"{stage.layout.file(ORIGINAL, world.name, 'weights.pt')} was trained on another split: run "

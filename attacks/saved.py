@@ -1,0 +1,68 @@
+"""What a run has saved, what it lacks, and the commands that make it: for tables, figures and the stages after."""
+from attacks.results import FORMAT
+from models.checkpoint import ALL_VARIANTS, DEGREES, ORIGINAL, read_json
+from models.errors import CompLeakError
+
+
+def read_results(layout, setting):
+    """{Variant: values of its NR.json or SR.json}; one line is printed on those that are absent or out of date."""
+    wanted = [v for v in dict.fromkeys([*ALL_VARIANTS, *layout.variants()]) if setting == "NR" or v != ORIGINAL]
+    found = {v: read_current(layout, v, f"{setting}.json", attack_commands(layout, setting, [v])) for v in wanted}
+    missing = [v for v in wanted if found[v] is None]
+    if missing:
+        print(f"{setting} lacks {', '.join(map(str, missing))}: run {attack_commands(layout, setting, missing)}")
+    return {variant: result for variant, result in found.items() if result is not None}
+
+
+def read_configs(layout):
+    """{Variant: values of the target's config.json}; one line is printed on the models that are missing."""
+    found = layout.variants()
+    missing = [variant for variant in ALL_VARIANTS if variant not in found]
+    if missing:
+        commands = "; ".join(layout.command(variant) for variant in missing)
+        print(f"models that are missing: {', '.join(map(str, missing))}: run {commands}")
+    return {variant: read_json(layout.file(variant, "target", "config.json"), "its command again") for variant in found}
+
+
+def read_multi(layout):
+    """Values of MR.json; CompLeakError names the command where it is absent or out of date."""
+    made_by = f"python -m attacks.multi {layout.flags}"
+    result = read_current(layout, ORIGINAL, "MR.json", made_by)
+    if result is None:
+        raise CompLeakError(f"{layout.result(ORIGINAL, 'MR.json')} is missing or out of date: run {made_by}")
+    return result
+
+
+def read_current(layout, variant, name, made_by):
+    """Values of a result file of one variant, or None where it is absent or was made from other models."""
+    path = layout.result(variant, name)
+    if not path.exists():
+        return None
+    result = read_json(path, made_by)
+    return result if result.get("format") == FORMAT and is_current(layout, result["inputs"]) else None
+
+
+def is_current(layout, inputs):
+    """Whether the models that a result was made from are those that lie in the run's folders now."""
+    weights = inputs["weights"] if inputs["setting"] == "MR" else {inputs["variant"]: inputs["weights"]}
+    models = [(model, i, name) for model, names in weights.items() for i, name in enumerate(names)]
+    models += [("original", 0, sr["original"]) for sr in [inputs, *inputs.get("sr", {}).values()] if "original" in sr]
+    trained = {str(variant): variant for variant in layout.variants()}
+    for model, i, name in models:
+        if model in trained:
+            path = layout.file(trained[model], "target" if i == 0 else f"shadow_{i - 1}", "config.json")
+            if path.exists() and read_json(path, "its command again")["weights"] != name:
+                return False
+    return True
+
+
+def attack_commands(layout, setting, variants):
+    """The commands that make NR.json or SR.json of these variants, one a technique, joined by '; '."""
+    shared = f"python CompLeak{setting}.py {layout.flags}"
+    commands = [f"{shared} --original"] if ORIGINAL in variants else []
+    pair = " --original" if setting == "SR" else ""
+    for technique in DEGREES:
+        degrees = " ".join(variant.degree for variant in variants if variant.technique == technique)
+        if degrees:
+            commands.append(f"{shared}{pair} --compress --compress_name {technique} --compress_degree {degrees}")
+    return "; ".join(commands)
