@@ -1,9 +1,9 @@
 """The flags that the attack scripts share."""
 from pathlib import Path
 
-from models.checkpoint import DEGREES, ORIGINAL, Layout, Variant
+from models.checkpoint import DEGREES, Layout, Variant
 from models.cli import parser
-from models.errors import CompLeakError, UsageError
+from models.errors import UsageError
 from models.stage import load_split, saved_run
 
 

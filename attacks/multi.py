@@ -45,6 +45,9 @@ def attack_groups(layout, seed, device, groups=None, shadow_num=None):
     wanted = list(dict.fromkeys(variant for variants in groups.values() for variant in variants))
     read = {variant: read_variant(layout, variant, shadow_num) for variant in wanted}
     from_sr = {variant: sr_scores(layout, variant, read[variant]) for variant in wanted}
+    if len({inputs["original"] for _, inputs in from_sr.values()}) > 1:
+        raise CompLeakError("the SR scores were made with different originals: run "
+                            f"{attack_commands(layout, 'SR', wanted)} again")
     inputs = {"setting": "MR", "groups": {name: [str(v) for v in variants] for name, variants in groups.items()},
               "weights": {str(v): [model.weights for model in (read[v][0], *read[v][1])] for v in wanted},
               "sr": {str(v): from_sr[v][1] for v in wanted}, "seed": seed}
@@ -58,8 +61,9 @@ def attack_groups(layout, seed, device, groups=None, shadow_num=None):
     for name, setting in tqdm(jobs, desc="MR networks", unit="network"):
         stand_in, variants = STAND_INS[setting], groups[name]
         scores = [(from_sr[v][0][f"target_{stand_in}"], from_sr[v][0][f"shadow_{stand_in}"]) for v in variants]
-        results[f"{name}, {setting}"] = attack([read[v][0] for v in variants], [read[v][1] for v in variants], scores,
-                                               stacked(shadows, "member"), derive_seed(seed, "MR", name, setting), device)
+        results[f"{name}, {setting}"] = attack(
+            [read[v][0] for v in variants], [read[v][1] for v in variants], scores, stacked(shadows, "member"),
+            derive_seed(seed, "MR", name, setting), device)
     arrays = {name: scores for name, (scores, _) in results.items()}
     return save(path, layout.result(ORIGINAL, "MR_scores.npz"), inputs, evaluate_all(results, target.member, seed),
                 {"index": target.index, "member": target.member, **arrays})
@@ -72,8 +76,8 @@ def sr_scores(layout, variant, models):
     arrays, inputs = load_scores(layout.result(variant, "SR_scores.npz"), names, command)
     target, shadows = models
     if inputs["weights"] != [model.weights for model in (target, *shadows)]:
-        raise CompLeakError(f"{layout.result(variant, 'SR_scores.npz')} was made from other models than are there now: run "
-                            f"{command} again")
+        raise CompLeakError(f"{layout.result(variant, 'SR_scores.npz')} was made from other models than are there now: "
+                            f"run {command} again")
     return arrays, inputs
 
 

@@ -53,8 +53,9 @@ def _thresholds(target, shadows):
 def _train_based(target, shadows, seed):
     results, member = {}, stacked(shadows, "member")
     for name, labelled in (("train_based_1", False), ("train_based_2", True)):
-        fitted_on = train_based_features(stacked(shadows, "posteriors"), stacked(shadows, "labels") if labelled else None)
-        scored = train_based_features(target.posteriors, target.labels if labelled else None)
+        labels = (stacked(shadows, "labels"), target.labels) if labelled else (None, None)
+        fitted_on = train_based_features(stacked(shadows, "posteriors"), labels[0])
+        scored = train_based_features(target.posteriors, labels[1])
         for kind, fit in fits(seed).items():
             scores = fit(fitted_on, member).score(scored)
             results[f"{name} ({kind})"] = (scores, scores > 0.5)

@@ -43,8 +43,9 @@ def _degree(technique, degree, flag):
         except ValueError:
             pass
         raise UsageError(f"{flag} {degree}: for pruning choose a sparsity between 0 and 1, such as {usual}")
-    if technique == "clustering" and str(degree) in {str(2**bit) for bit in range(1, 9)} or degree in DEGREES[technique]:
-        return str(degree)
+    possible = [str(2**bit) for bit in range(1, 9)] if technique == "clustering" else DEGREES[technique]
+    if degree in possible:
+        return degree
     raise UsageError(f"{flag} {degree}: for {technique} choose from {usual}")
 
 
@@ -148,7 +149,8 @@ def save_weights(path, tensors, settings):
     """Save a packed model and the settings it was made with; returns the fingerprint of its tensors."""
     name = fingerprint(tensors)
     with atomic(path) as beside:
-        torch.save({"format": FORMAT, "fingerprint": name, "settings": json.dumps(settings), "tensors": tensors}, beside)
+        saved = {"format": FORMAT, "fingerprint": name, "settings": json.dumps(settings), "tensors": tensors}
+        torch.save(saved, beside)
     return name
 
 

@@ -93,7 +93,8 @@ def noise(seed, row, shape):
 
 def losses(logits, labels):
     """Cross-entropy of each row in nats, [n] float32, from logits [n, c] in float64."""
-    return F.cross_entropy(torch.from_numpy(logits).double(), torch.from_numpy(labels), reduction="none").float().numpy()
+    logits, labels = torch.from_numpy(logits).double(), torch.from_numpy(labels)
+    return F.cross_entropy(logits, labels, reduction="none").float().numpy()
 
 
 def save_arrays(path, meta, **arrays):

@@ -124,8 +124,8 @@ def _settings(stage, variant, world):
     made_by = stage.layout.command(ORIGINAL)
     parent = read_weights(stage.layout.file(ORIGINAL, world.name, "weights.pt"), made_by)
     if parent["settings"]["split_fingerprint"] != stage.split.fingerprint:
-        raise CompLeakError(f"{stage.layout.file(ORIGINAL, world.name, 'weights.pt')} was trained on another split: run "
-                            f"{made_by} again")
+        raise CompLeakError(f"{stage.layout.file(ORIGINAL, world.name, 'weights.pt')} was trained on another split: "
+                            f"run {made_by} again")
     return _plain({**settings, "parent": parent["fingerprint"]}), parent
 
 
@@ -233,5 +233,6 @@ def summary(variant, world, config):
     line = (f"{variant} {world}: accuracy {100 * config['accuracy_in']:.2f}% on members, "
             f"{100 * config['accuracy_out']:.2f}% on non-members")
     if "before" in config:
-        line += f" (original {100 * config['before']['accuracy_in']:.2f}%, {100 * config['before']['accuracy_out']:.2f}%)"
+        before = config["before"]
+        line += f" (original {100 * before['accuracy_in']:.2f}%, {100 * before['accuracy_out']:.2f}%)"
     return line + f"; {config['bytes'] / 1e6:.2f} MB on disk, {config['ratio']:.2f} times smaller than the original"

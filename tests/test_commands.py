@@ -13,31 +13,38 @@ from models.query import load_queries
 
 PRUNED, CLUSTERED = "--compress_degree 0.6 0.7 0.8 0.9", "--compress_degree 4 8 16"
 COMMANDS = {
-    "train": ("train.py --dataset_name cifar10 --model_name resnet18 --num_cls 10 --lr 0.1 --epochs 100 --batch_size 128",
-              "{data} --image_size 8 --epochs 2"),
-    "prune": ("pruning/prune.py --dataset_name cifar10 --model_name resnet18 --num_cls 10 --lr 0.001 --prune_epochs 30 "
-              "--prune_sparsity 0.6", "{data} --prune_epochs 1 --prune_sparsity 0.6 0.7 0.8 0.9"),
-    "quantise": ("quantization/qat.py --degree int8 --model_name resnet18 --num_cls 10 --lr 0.001 --quantized_epochs 30 "
-                 "--dataset_name cifar10", "{data} --quantized_epochs 1"),
+    "train": ("train.py --dataset_name cifar10 --model_name resnet18 --num_cls 10 --lr 0.1 --epochs 100 "
+              "--batch_size 128", "{data} --image_size 8 --epochs 2"),
+    "prune": ("pruning/prune.py --dataset_name cifar10 --model_name resnet18 --num_cls 10 --lr 0.001 "
+              "--prune_epochs 30 --prune_sparsity 0.6",
+              "{data} --prune_epochs 1 --prune_sparsity 0.6 0.7 0.8 0.9"),
+    "quantise": ("quantization/qat.py --degree int8 --model_name resnet18 --num_cls 10 --lr 0.001 "
+                 "--quantized_epochs 30 --dataset_name cifar10", "{data} --quantized_epochs 1"),
     "cluster": ("clustering/clustering.py --model_name resnet18 --num_cls 10 --lr 0.00001 --epochs 30 --bit 2 "
                 "--dataset_name cifar10", "{data} --epochs 1 --bit 2 3 4"),
-    "NR original": ("CompLeakNR.py --model_name resnet18 --dataset_name cifar10 --num_cls 10 --batch_size 128 --original",
-                    ""),
-    "NR pruning": ("CompLeakNR.py --compress_degree 0.9 --dataset_name cifar10 --num_cls 10 --batch_size 128 --compress "
-                   "--compress_name pruning --model_name resnet18", ""),
+    "NR original": ("CompLeakNR.py --model_name resnet18 --dataset_name cifar10 --num_cls 10 --batch_size 128 "
+                    "--original", ""),
+    "NR pruning": ("CompLeakNR.py --compress_degree 0.9 --dataset_name cifar10 --num_cls 10 --batch_size 128 "
+                   "--compress --compress_name pruning --model_name resnet18", ""),
     "NR quantization": ("CompLeakNR.py --compress_degree int8 --dataset_name cifar10 --num_cls 10 --batch_size 128 "
                         "--compress --compress_name quantization --model_name resnet18", ""),
-    "NR clustering": ("CompLeakNR.py --compress_degree 4 --dataset_name cifar10 --num_cls 10 --batch_size 128 --compress "
-                      "--compress_name clustering --model_name resnet18", ""),
-    "SR pruning": ("CompLeakSR.py --compress_degree 0.9 --dataset_name cifar10 --num_cls 10 --batch_size 128 --original "
-                   "--compress --model_name resnet18 --compress_name pruning", PRUNED),
+    "NR clustering": ("CompLeakNR.py --compress_degree 4 --dataset_name cifar10 --num_cls 10 --batch_size 128 "
+                      "--compress --compress_name clustering --model_name resnet18", ""),
+    "SR pruning": ("CompLeakSR.py --compress_degree 0.9 --dataset_name cifar10 --num_cls 10 --batch_size 128 "
+                   "--original --compress --model_name resnet18 --compress_name pruning", PRUNED),
     "SR quantization": ("CompLeakSR.py --compress_degree int8 --dataset_name cifar10 --num_cls 10 --batch_size 128 "
                         "--original --compress --model_name resnet18 --compress_name quantization", ""),
-    "SR clustering": ("CompLeakSR.py --compress_degree 4 --dataset_name cifar10 --num_cls 10 --batch_size 128 --original "
-                      "--compress --model_name resnet18 --compress_name clustering", CLUSTERED),
+    "SR clustering": ("CompLeakSR.py --compress_degree 4 --dataset_name cifar10 --num_cls 10 --batch_size 128 "
+                      "--original --compress --model_name resnet18 --compress_name clustering", CLUSTERED),
 }
 NR_ATTACKS = {"SAMIA", "metric_based_1", "metric_based_2", "loss_threshold", "correctness", "train_based_1 (LR)",
               "train_based_1 (RF)", "train_based_2 (LR)", "train_based_2 (RF)", "RMIA", "RMIA (population)"}
+
+
+def execute(root, *words, **environment):
+    """A finished Python process run from the project's folder."""
+    return subprocess.run([sys.executable, *map(str, words)], cwd=root, capture_output=True, text=True,
+                          env={**os.environ, **environment})
 
 
 @pytest.fixture(scope="module")
@@ -47,13 +54,11 @@ def chain(root, cifar_like, tmp_path_factory):
     said = {}
     for name, (command, shrink) in COMMANDS.items():
         extra = shrink.format(data=f"--data_dir {cifar_like}") + f" --run_dir {run_dir} --device cpu"
-        done = subprocess.run([sys.executable, *command.split(), *extra.split()], cwd=root, capture_output=True, text=True)
+        done = execute(root, *command.split(), *extra.split())
         assert done.returncode == 0, f"{name}: {done.stderr[-2000:]}"
         said[name] = done.stdout
-    notebook = subprocess.run(
-        [sys.executable, "-m", "jupyter", "nbconvert", "--to", "notebook", "--execute", "CompLeakMR.ipynb",
-         "--output-dir", run_dir, "--output", "MR.ipynb"], cwd=root, capture_output=True, text=True,
-        env={**os.environ, "COMPLEAK_RUN_DIR": str(run_dir)})
+    notebook = execute(root, "-m", "jupyter", "nbconvert", "--to", "notebook", "--execute", "CompLeakMR.ipynb",
+                       "--output-dir", run_dir, "--output", "MR.ipynb", COMPLEAK_RUN_DIR=str(run_dir))
     assert notebook.returncode == 0, notebook.stderr[-2000:]
     yield run_dir, said
     for cache in (root / "data/datasets").glob("cifar10-8-*"):
@@ -141,14 +146,14 @@ def test_finished_stages_and_attacks_are_not_repeated(root, chain, layout, cifar
     for name in ("prune", "SR pruning"):
         command, shrink = COMMANDS[name]
         extra = shrink.format(data=f"--data_dir {cifar_like}") + f" --run_dir {chain[0]} --device cpu"
-        done = subprocess.run([sys.executable, *command.split(), *extra.split()], cwd=root, capture_output=True, text=True)
+        done = execute(root, *command.split(), *extra.split())
         assert done.returncode == 0 and "trained in" not in done.stdout
     assert [path.stat().st_mtime_ns for path in watched] == before
 
 
 def test_tables_and_figures_from_the_saved_results(root, chain, layout):
     for module in ("attacks.figures", "attacks.tables"):
-        done = subprocess.run([sys.executable, "-m", module, "--run_dir", chain[0]], cwd=root, capture_output=True, text=True)
+        done = execute(root, "-m", module, "--run_dir", chain[0])
         assert done.returncode == 0, done.stderr[-2000:]
     for name in ("models", "C1", "C2", "C3"):
         for ending in ("md", "csv", "tex"):
@@ -160,5 +165,5 @@ def test_tables_and_figures_from_the_saved_results(root, chain, layout):
 @pytest.mark.parametrize("module", ["train", "pruning.prune", "quantization.qat", "clustering.clustering", "CompLeakNR",
                                     "CompLeakSR"])
 def test_stages_run_as_modules_and_explain_every_flag(root, module):
-    done = subprocess.run([sys.executable, "-m", module, "--help"], cwd=root, capture_output=True, text=True)
+    done = execute(root, "-m", module, "--help")
     assert done.returncode == 0 and "--run_dir" in done.stdout and "--device" in done.stdout

@@ -33,7 +33,8 @@ def test_models_that_know_nothing_give_every_attack_a_coins_auc(made_up_run):
     results = nr.attack(*original, seed=1, device="cpu") | sr.attack(original, pruned, seed=1)
     assert len(results) == 15
     for variant in (PRUNED, CLUSTERED):
-        CompLeakSR.main([*PAIR, variant.technique, "--compress_degree", variant.degree, "--run_dir", str(layout.run_dir)])
+        degree = ["--compress_degree", variant.degree, "--run_dir", str(layout.run_dir)]
+        CompLeakSR.main([*PAIR, variant.technique, *degree])
     multi.attack_groups(layout, 1, "cpu", {"both": [PRUNED, CLUSTERED]})
     with np.load(layout.result(ORIGINAL, "MR_scores.npz")) as saved:
         results |= {name: (saved[name], None) for name in saved.files if name.startswith("both")}
@@ -102,7 +103,8 @@ def test_saved_metrics_are_those_of_the_saved_scores_and_repeat_exactly(made_up_
             assert metrics["auc"] == pytest.approx(auc(scores[name], scores["member"]), abs=1e-12)
 
 
-@pytest.mark.parametrize(("file", "says"), [("split.json", "split.json is missing"), ("queries.npz", "is missing: run")])
+@pytest.mark.parametrize(("file", "says"), [("split.json", "split.json is missing"),
+                                            ("queries.npz", "is missing: run")])
 def test_missing_files_name_the_command_that_makes_them(made_up_run, file, says):
     layout = made_up_run([PRUNED], n=1200)
     path = layout.result(ORIGINAL, file) if file == "split.json" else layout.file(PRUNED, "target", file)
@@ -116,7 +118,8 @@ def test_missing_files_name_the_command_that_makes_them(made_up_run, file, says)
 
 def test_mr_names_the_sr_command_that_is_missing(made_up_run):
     layout = made_up_run([PRUNED], n=1200)
-    with pytest.raises(CompLeakError, match="SR_scores.npz is missing: run python CompLeakSR.py .*--compress_degree 0.6"):
+    expected = "SR_scores.npz is missing: run python CompLeakSR.py .*--compress_degree 0.6"
+    with pytest.raises(CompLeakError, match=expected):
         multi.attack_groups(layout, 0, "cpu", {"one": [PRUNED]})
 
 
@@ -124,7 +127,8 @@ def test_answers_of_another_split_original_or_truncated_are_refused(made_up_run)
     layout, other = made_up_run([PRUNED], n=1200), made_up_run([PRUNED], n=1200, seed=5, folder="other")
     theirs = other.file(PRUNED, "target", "queries.npz").read_bytes()
     mine = layout.file(PRUNED, "target", "queries.npz")
-    for bad, says in ((theirs, "belongs to split"), (mine.read_bytes()[:3000], "is damaged"), (b"junk" * 100, "is damaged")):
+    short = mine.read_bytes()[:3000]
+    for bad, says in ((theirs, "belongs to split"), (short, "is damaged"), (b"junk" * 100, "is damaged")):
         mine.write_bytes(bad)
         with pytest.raises(CompLeakError, match=says):
             read_variant(layout, PRUNED)

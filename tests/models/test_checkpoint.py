@@ -7,8 +7,20 @@ import pytest
 import torch
 
 from models import codebook, magnitude
-from models.checkpoint import (ALL_VARIANTS, ORIGINAL, Layout, Progress, Variant, atomic, fingerprint, load_model,
-                               read_json, read_weights, save_weights, write_json)
+from models.checkpoint import (
+    ALL_VARIANTS,
+    ORIGINAL,
+    Layout,
+    Progress,
+    Variant,
+    atomic,
+    fingerprint,
+    load_model,
+    read_json,
+    read_weights,
+    save_weights,
+    write_json,
+)
 from models.codebook import Clustering
 from models.errors import CompLeakError, UsageError
 from models.magnitude import Pruning
@@ -53,7 +65,7 @@ def tiny(monkeypatch):
     (("pruning", 0.9), "results_pruning/cifar10_resnet18_0.9"),
     (("quantization", "int8"), "results_quantization/cifar10_resnet18_int8"),
     (("clustering", "4"), "results_clustering/cifar10_resnet18_4"),
-    (("clustering", 16), "results_clustering/cifar10_resnet18_16"),
+    (("clustering", "16"), "results_clustering/cifar10_resnet18_16"),
     (("clustering", "256"), "results_clustering/cifar10_resnet18_256"),
 ])
 def test_compressed_models_lie_where_the_appendix_says(given, folder):
@@ -91,16 +103,16 @@ def test_impossible_variants_are_refused(technique, degree, says):
 
 
 @pytest.mark.parametrize(("variant", "command"), [
-    (ORIGINAL, "python train.py --dataset_name cifar10 --model_name resnet18"),
-    (Variant("pruning", "0.7"),
-     "python pruning/prune.py --dataset_name cifar10 --model_name resnet18 --prune_sparsity 0.7"),
-    (Variant("quantization", "int8"),
-     "python quantization/qat.py --dataset_name cifar10 --model_name resnet18 --degree int8"),
-    *((Variant("clustering", str(2**bit)),
-       f"python clustering/clustering.py --dataset_name cifar10 --model_name resnet18 --bit {bit}") for bit in (2, 3, 4)),
+    (ORIGINAL, "train.py {}"),
+    (Variant("pruning", "0.7"), "pruning/prune.py {} --prune_sparsity 0.7"),
+    (Variant("quantization", "int8"), "quantization/qat.py {} --degree int8"),
+    *((Variant("clustering", str(2**bit)), f"clustering/clustering.py {{}} --bit {bit}") for bit in (2, 3, 4)),
 ])
 def test_each_variant_names_the_command_that_makes_it(variant, command):
-    assert variant.command("cifar10", "resnet18") == command
+    flags = "--dataset_name cifar10 --model_name resnet18"
+    assert Layout(Path("."), "cifar10", "resnet18").command(variant) == f"python {command.format(flags)}"
+    elsewhere = f"{flags} --run_dir /run"
+    assert Layout(Path("/run"), "cifar10", "resnet18").command(variant) == f"python {command.format(elsewhere)}"
 
 
 def test_finished_variants_are_found_in_the_papers_order(tmp_path):

@@ -10,8 +10,7 @@ from torch import nn
 
 from models import query as module
 from models.errors import CompLeakError
-from models.query import (Queries, is_current, load_arrays, load_queries, losses, noise, query, save_arrays,
-                          sensitivity)
+from models.query import Queries, is_current, load_arrays, load_queries, losses, noise, query, save_arrays, sensitivity
 from models.resnet import ResNet
 
 STATISTICS = ((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
@@ -77,17 +76,24 @@ def test_the_batch_size_does_not_matter(network, pictures, monkeypatch, batch):
     np.testing.assert_allclose(query(network, pictures, STATISTICS, index, "cpu"), whole, rtol=1e-4, atol=1e-4)
 
 
-def test_queries_are_not_autocast_and_use_no_tf32(network, pictures, monkeypatch):
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", True)
-    seen = []
-    network.fc.register_forward_hook(lambda layer, given, result: seen.append(result.dtype))
-    for ask in (lambda: query(network, pictures, STATISTICS, np.arange(3), "cpu"),
-                lambda: sensitivity(network, pictures, STATISTICS, np.arange(3), 0, "cpu")):
-        ask()
-        assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
-    assert set(seen) == {torch.float32}
+def allow_tf32(allowed):
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
+
+
+def test_queries_are_float32_without_tf32(network, pictures):
+    before, seen = (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32), []
+
+    def look(layer, given, result):
+        seen.append((result.dtype, torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32))
+
+    network.fc.register_forward_hook(look)
+    try:
+        for ask in (query, lambda *given: sensitivity(*given[:4], 0, given[4])):
+            allow_tf32(True)
+            ask(network, pictures, STATISTICS, np.arange(3), "cpu")
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+    assert len(seen) == 3 and set(seen) == {(torch.float32, False, False)}
 
 
 @torch.no_grad()
@@ -128,7 +134,8 @@ def test_losses_are_cross_entropy_in_float64():
     labels = rng.integers(10, size=100)
     expected = -log_softmax(logits.astype(np.float64), axis=1)[np.arange(100), labels]
     result = losses(logits, labels)
-    assert result.dtype == np.float32 and np.array_equal(result, expected.astype(np.float32))
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, expected, rtol=1e-6, atol=1e-14)
 
 
 # --- files

@@ -50,14 +50,17 @@ def test_the_layers_to_compress():
 
 
 def test_dropout_halves_what_the_classifier_sees_in_training_only():
-    model, seen = ResNet(4, widths=(8, 8, 8, 64)), []
-    model.fc.register_forward_hook(lambda layer, given, result: seen.append(given[0]))
-    x = torch.randn(16, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     torch.manual_seed(0)
+    model, pooled, seen = ResNet(4, widths=(8, 8, 8, 64)), [], []
+    model.dropout.register_forward_hook(lambda layer, given, result: pooled.append(given[0]))
+    model.fc.register_forward_hook(lambda layer, given, result: seen.append(given[0]))
+    x = torch.randn(16, 3, 16, 16)
     model.train()(x)
     model.eval()(x)
-    assert 0.45 < (seen[0] == 0).float().mean() - (seen[1] == 0).float().mean() * 0.5 < 0.55
-    assert torch.equal(model(x), model(x))
+    dropped = seen[0] == 0
+    assert torch.equal(seen[0], torch.where(dropped, 0, 2 * pooled[0]))
+    assert 0.45 < dropped[pooled[0] > 0].float().mean() < 0.55
+    assert torch.equal(seen[1], pooled[1])
 
 
 def test_the_seed_decides_the_weights_and_nothing_outside():

@@ -52,7 +52,8 @@ def pictures(n=40, size=8):
 
 def recipe(**changes):
     """Small steps and batches not too small: else BatchNorm makes differences of rounding grow without limit."""
-    return Recipe(**{"epochs": 2, "lr": 0.01, "batch_size": 16, "augment": True, "bfloat16": False, "seed": 7, **changes})
+    usual = {"epochs": 2, "lr": 0.01, "batch_size": 16, "augment": True, "bfloat16": False, "seed": 7}
+    return Recipe(**{**usual, **changes})
 
 
 def run(model, given, tmp_path, progress=None, technique=None, n=40):
@@ -197,7 +198,8 @@ def test_the_hooks_are_called_in_order(tmp_path):
 
 
 def test_bfloat16_changes_the_sums_and_not_the_weights_type(tmp_path):
-    exact, rounded = (run(network(), recipe(bfloat16=on, epochs=1, batch_size=40), tmp_path).state_dict() for on in (False, True))
+    exact, rounded = (run(network(), recipe(bfloat16=on, epochs=1, batch_size=40), tmp_path).state_dict()
+                      for on in (False, True))
     assert {t.dtype for t in rounded.values()} == {torch.float32, torch.int64}
     assert not torch.equal(exact["fc.weight"], rounded["fc.weight"])
     torch.testing.assert_close(exact["fc.weight"], rounded["fc.weight"], rtol=0, atol=0.02)
