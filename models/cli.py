@@ -17,13 +17,26 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message} (see --help)\n")
 
 
+def positive(kind):
+    """An argument type: a finite int or float above zero."""
+
+    def read(text):
+        value = kind(text)
+        if not 0 < value < float("inf"):
+            raise argparse.ArgumentTypeError(f"{text}: choose a number above 0")
+        return value
+
+    read.__name__ = kind.__name__
+    return read
+
+
 def parser(description):
     """A parser with the flags that every stage takes."""
     p = Parser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     p.add_argument("--dataset_name", choices=NAMES, default="cifar10", help="data set")
     p.add_argument("--model_name", choices=tuple(MODELS), default="resnet18", help="network")
     p.add_argument("--num_cls", type=int, default=None, help="number of classes, checked against the data")
-    p.add_argument("--batch_size", type=int, default=128, help="pictures (or attack rows) a step")
+    p.add_argument("--batch_size", type=positive(int), default=128, help="pictures (or attack rows) a step")
     p.add_argument("--run_dir", default=".", help="folder below which results/, results_pruning/, … lie")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     p.add_argument("--seed", type=int, default=None, help="seed of every random choice (default: the run's, or 0)")
@@ -34,8 +47,8 @@ def parser(description):
 def training_parser(description, lr, epochs_flag, epochs):
     """The shared flags and those of every command that trains models."""
     p = parser(description)
-    p.add_argument("--lr", type=float, default=lr, help="initial learning rate, decayed along a cosine")
-    p.add_argument(epochs_flag, dest="epochs", type=int, default=epochs, help="epochs over a model's members")
+    p.add_argument("--lr", type=positive(float), default=lr, help="initial learning rate, decayed along a cosine")
+    p.add_argument(epochs_flag, dest="epochs", type=positive(int), default=epochs, help="epochs over a model's members")
     p.add_argument("--data_dir", default=None,
                    help="folder of pictures: a copy of cifar10, or imagefolder's class folders (cifar10 without it: "
                         "downloaded to data/datasets/)")

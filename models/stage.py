@@ -157,8 +157,7 @@ def _train(stage, variant, world, settings, parent, start):
     seed = splits.derive_seed(stage.run["seed"], world.name, str(variant), "training")
     recipe = training.Recipe(**{**training.settings(stage.recipe), "seed": seed})
     progress = Progress(files["progress.pt"], settings)
-    if progress.load() is None:
-        files["log.jsonl"].write_text("")
+    _keep_lines(files["log.jsonl"], (progress.load() or {"epoch": 0})["epoch"])
     began = time.monotonic()
     training.train(session.model, pictures, labels, stage.data.statistics, recipe, session.technique, progress,
                    files["log.jsonl"], f"{variant} {world.name}")
@@ -167,6 +166,12 @@ def _train(stage, variant, world, settings, parent, start):
     progress.remove()
     print(f"{variant} {world.name}: trained in {time.monotonic() - began:.0f} s")
     return read_weights(files["weights.pt"], "the command again")
+
+
+def _keep_lines(log, epochs):
+    """Cut a log to the epochs that a stopped training will not run again."""
+    lines = log.read_text().splitlines(keepends=True) if epochs and log.exists() else []
+    log.write_text("".join(lines[:epochs]))
 
 
 def _query(stage, variant, world, saved, model):

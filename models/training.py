@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from data.augment import crop_and_flip, draw, normalise
 from data.splits import derive_seed
-from models.errors import CompLeakError, UsageError
+from models.errors import CompLeakError
 
 MOMENTUM = 0.9
 WEIGHT_DECAY = 5e-4
@@ -27,11 +27,6 @@ class Recipe:
     augment: bool
     bfloat16: bool
     seed: int
-
-    def __post_init__(self):
-        for name, value in (("epochs", self.epochs), ("batch_size", self.batch_size), ("lr", self.lr)):
-            if not value > 0 or not math.isfinite(value):
-                raise UsageError(f"--{name} {value}: choose a number above 0")
 
 
 class Technique:

@@ -26,10 +26,10 @@ def outcome(main, argv, capsys):
     (train.main, ["--dataset_name", "mnist"], "cifar10"),
     (train.main, ["--model_name", "vgg"], "resnet18"),
     (train.main, [*DIGITS, "--num_cls", "7"], "--num_cls 7: digits has 10 classes"),
-    (train.main, [*DIGITS, "--epochs", "0"], "--epochs 0"),
-    (train.main, [*DIGITS, "--lr", "-1"], "--lr -1.0"),
-    (train.main, [*DIGITS, "--lr", "nan"], "--lr nan"),
-    (train.main, [*DIGITS, "--batch_size", "0"], "--batch_size 0"),
+    (train.main, [*DIGITS, "--epochs", "0"], "--epochs: 0: choose a number above 0"),
+    (train.main, [*DIGITS, "--lr", "-1"], "--lr: -1: choose"),
+    (train.main, [*DIGITS, "--lr", "nan"], "--lr: nan"),
+    (train.main, [*DIGITS, "--batch_size", "0"], "--batch_size: 0"),
     (train.main, [*DIGITS, "--train_size", "898"], "--train_size 898"),
     (train.main, [*DIGITS, "--shadow_num", "0"], "--shadow_num 0"),
     (train.main, [*DIGITS, "--device", "tpu"], "auto, cpu, cuda or cuda:N"),
@@ -39,6 +39,7 @@ def outcome(main, argv, capsys):
     (prune.main, ["--dataset_name", "digits", "--prune_sparsity", "1.0"], "--prune_sparsity 1.0"),
     (prune.main, ["--dataset_name", "digits", "--prune_sparsity", "0"], "--prune_sparsity 0"),
     (qat.main, ["--dataset_name", "digits", "--degree", "int4"], "int8"),
+    (qat.main, ["--dataset_name", "digits", "--quantized_epochs", "0"], "--quantized_epochs: 0"),
 ])
 def test_usage_errors_are_one_line_and_exit_code_2(tmp_path, capsys, main, argv, says):
     code, lines = outcome(main, [*argv, "--run_dir", tmp_path], capsys)
