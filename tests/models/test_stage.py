@@ -246,6 +246,25 @@ def test_a_stopped_stage_goes_on(tmp_path, finished, monkeypatch):
         assert not layout(tmp_path).file(ORIGINAL, world, "progress.pt").exists()
 
 
+def test_an_epoch_that_is_run_again_is_logged_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("models.training.SAVE_EVERY", -1)
+    save = stage.Progress.save
+
+    def save_the_first_epoch_stop_in_the_third(self, state):
+        if state["epoch"] == 0:
+            save(self, state)
+        elif state["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(stage.Progress, "save", save_the_first_epoch_stop_in_the_third)
+        run_train(tmp_path, "--epochs", "3")
+    log = layout(tmp_path).file(ORIGINAL, "target", "log.jsonl")
+    assert len(log.read_text().splitlines()) == 2
+    run_train(tmp_path, "--epochs", "3")
+    assert [json.loads(line)["epoch"] for line in log.read_text().splitlines()] == [1, 2, 3]
+
+
 def test_sensitivities_are_those_of_the_evaluation_rows(run_dir):
     run_train(run_dir, "--sensitivity")
     for world in load_split(layout(run_dir)).worlds:
