@@ -1,6 +1,7 @@
 """Data sets as one uint8 array: decoded once, cached in one file, memory-mapped after that."""
 import hashlib
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog
 CIFAR10_STATISTICS = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
 PARTS = ("train", "val", "test")
+OFFICIAL = ("cifar-10-batches-py", "cifar-10-python.tar.gz")
 FORMAT = 1
 
 
@@ -54,9 +56,10 @@ def load(name, data_dir=None, data_label=None, image_size=32):
         raise UsageError("imagefolder needs --data_dir, a folder with one sub-folder of pictures for each class")
     if data_dir is not None and not Path(data_dir).is_dir():
         raise UsageError(f"--data_dir {data_dir}: there is no such folder")
-    if name == "cifar10" and (data_dir is None or (Path(data_dir) / "cifar-10-batches-py").is_dir()):
+    official = data_dir is None or any((Path(data_dir) / file).exists() for file in OFFICIAL)
+    if name == "cifar10" and official:
         root = Path(data_dir) if data_dir else DATASETS
-        return _cached(name, root, "official", image_size, lambda: ("CIFAR-10", *_cifar10(root, image_size)))
+        return _cached(name, "CIFAR-10", root, "official", image_size, lambda: _cifar10(root, image_size))
     files, classes = list_pictures(Path(data_dir))
     if name == "cifar10" and classes != CIFAR10_CLASSES:
         raise CompLeakError(f"--data_dir {data_dir}: its classes are {', '.join(classes[:12])}; CIFAR-10's are "
@@ -64,7 +67,7 @@ def load(name, data_dir=None, data_label=None, image_size=32):
     label = f"CIFAR-10 ({_encoding(files[0][0])})" if name == "cifar10" else data_label or Path(data_dir).resolve().name
     stamp = [(str(path.relative_to(data_dir)), path.stat().st_size, path.stat().st_mtime_ns) for path, _ in files]
     source = hashlib.sha256(json.dumps(stamp).encode()).hexdigest()
-    return _cached(name, Path(data_dir), source, image_size, lambda: (label, *_decode(files, image_size), classes))
+    return _cached(name, label, Path(data_dir), source, image_size, lambda: (*_decode(files, image_size), classes))
 
 
 def list_pictures(folder):
@@ -89,23 +92,28 @@ def list_pictures(folder):
     return files, classes
 
 
-def _cached(name, root, source, size, build):
-    """The cache of this folder at this size, made with build() → (label, images, labels, classes) if need be."""
+def _cached(name, label, root, source, size, build):
+    """The cache of this folder at this size, made with build() → (images, labels, classes) if need be."""
     key = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]
     array_path = DATASETS / f"{name}-{size}-{key}.npy"
     meta_path = array_path.with_suffix(".json")
     found = _open_cache(array_path, meta_path, source)
     if found is None:
-        label, images, labels, classes = build()
+        images, labels, classes = build()
         rows = np.empty(len(images), dtype=[("image", "u1", images.shape[1:]), ("label", "<i8")])
         rows["image"], rows["label"] = images, labels
         with atomic(array_path) as path, open(path, "wb") as file:
             np.save(file, rows, allow_pickle=False)
-        write_json(meta_path, {"format": FORMAT, "source": source, "label": label, "classes": classes,
-                               "fingerprint": fingerprint(rows["image"], rows["label"])})
+        meta = {"format": FORMAT, "source": source, "classes": list(classes),
+                "fingerprint": fingerprint(rows["image"], rows["label"])}
+        write_json(meta_path, {**meta, "checksum": _checksum(meta)})
         found = _open_cache(array_path, meta_path, source)
     rows, meta = found
-    return _finish(name, meta["label"], rows["image"], rows["label"], tuple(meta["classes"]), meta["fingerprint"])
+    return _finish(name, label, rows["image"], rows["label"], tuple(meta["classes"]), meta["fingerprint"])
+
+
+def _checksum(meta):
+    return hashlib.sha256(json.dumps(meta).encode()).hexdigest()[:16]
 
 
 def _open_cache(array_path, meta_path, source):
@@ -115,8 +123,11 @@ def _open_cache(array_path, meta_path, source):
     try:
         meta = json.loads(meta_path.read_text())
         rows = np.load(array_path, mmap_mode="r", allow_pickle=False)
-        intact = fingerprint(rows["image"], rows["label"]) == meta["fingerprint"]
-    except (ValueError, KeyError, EOFError, IndexError, TypeError):
+        intact = meta.pop("checksum") == _checksum(meta) and \
+            fingerprint(rows["image"], rows["label"]) == meta["fingerprint"]
+    except PermissionError:
+        raise
+    except Exception:  # a damaged header alone makes numpy raise half a dozen types
         intact = False
     if not intact:
         print(f"{array_path.name}: the cache is damaged, decoding the pictures again")
@@ -153,14 +164,21 @@ def _resized(picture, size):
     return picture if picture.size == (size, size) else picture.resize((size, size), Image.Resampling.BILINEAR)
 
 
+@contextmanager
+def _opened(path):
+    """A picture, open; CompLeakError names one that cannot be read."""
+    try:
+        with Image.open(path) as picture:
+            yield picture
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise CompLeakError(f"{path}: this picture cannot be read ({error}); mend or remove it") from error
+
+
 def _decode(files, size):
     images = np.empty((len(files), size, size, 3), dtype=np.uint8)
     for row, (path, _) in enumerate(tqdm(files, desc="decoding pictures", unit="file", mininterval=1)):
-        try:
-            with Image.open(path) as picture:
-                images[row] = np.asarray(_resized(picture, size))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise CompLeakError(f"{path}: this picture cannot be read ({error}); mend or remove it") from error
+        with _opened(path) as picture:
+            images[row] = np.asarray(_resized(picture, size))
     return images, np.array([number for _, number in files], dtype=np.int64)
 
 
@@ -189,7 +207,7 @@ def _digits(size):
 
 def _encoding(path):
     """How a copy is encoded, for its label: 'JPEG q75' from the quantisation table, else the file format."""
-    with Image.open(path) as picture:
+    with _opened(path) as picture:
         if picture.format != "JPEG":
             return f"{picture.format} copy"
         table = list(picture.quantization[0])

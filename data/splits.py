@@ -66,8 +66,8 @@ def make_split(n, seed, shadow_num=1, train_size=None, data_fingerprint=""):
     """
     pool = n // 2
     train_size = 2 * pool // 3 if train_size is None else train_size
-    if not 0 < train_size < pool:
-        raise UsageError(f"--train_size {train_size}: a pool has {pool} images, choose 1 to {pool - 1}")
+    if not 1 < train_size < pool:
+        raise UsageError(f"--train_size {train_size}: a pool has {pool} images, choose 2 to {pool - 1}")
     if shadow_num < 1:
         raise UsageError(f"--shadow_num {shadow_num}: choose at least 1, attacks are fitted on shadows")
     order = np.random.default_rng(derive_seed(seed, "pools")).permutation(n)
@@ -102,7 +102,12 @@ def to_json(split):
     """The split as plain JSON values."""
     worlds = {w.name: {"members": w.members.tolist(), "non_members": w.non_members.tolist()} for w in split.worlds}
     return {"format": FORMAT, "n": split.n, "seed": split.seed, "train_size": split.train_size,
-            "data_fingerprint": split.data_fingerprint, "fingerprint": split.fingerprint, "worlds": worlds}
+            "data_fingerprint": split.data_fingerprint, "fingerprint": split.fingerprint, "worlds": worlds,
+            "checksum": _checksum(worlds)}
+
+
+def _checksum(worlds):
+    return hashlib.sha256(json.dumps(worlds).encode()).hexdigest()[:16]
 
 
 def from_json(saved):
@@ -116,6 +121,6 @@ def from_json(saved):
     split = Split(saved["n"], saved["seed"], saved["train_size"], saved["data_fingerprint"], worlds[0],
                   tuple(worlds[1:]))
     check_disjoint(split)
-    if split.fingerprint != saved["fingerprint"]:
+    if split.fingerprint != saved["fingerprint"] or _checksum(saved["worlds"]) != saved["checksum"]:
         raise CompLeakError("split: the file was changed after it was written (its fingerprint does not match)")
     return split

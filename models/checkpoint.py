@@ -39,7 +39,7 @@ def _degree(technique, degree, flag):
     if technique == "pruning":
         try:
             if 0 < float(degree) < 1:
-                return f"{float(degree):g}"
+                return str(float(degree))
         except ValueError:
             pass
         raise UsageError(f"{flag} {degree}: for pruning choose a sparsity between 0 and 1, such as {usual}")
@@ -149,9 +149,14 @@ def save_weights(path, tensors, settings):
     """Save a packed model and the settings it was made with; returns the fingerprint of its tensors."""
     name = fingerprint(tensors)
     with atomic(path) as beside:
-        saved = {"format": FORMAT, "fingerprint": name, "settings": json.dumps(settings), "tensors": tensors}
-        torch.save(saved, beside)
+        text = json.dumps(settings)
+        torch.save({"format": FORMAT, "fingerprint": name, "settings": text, "checksum": _checksum(name, text),
+                    "tensors": tensors}, beside)
     return name
+
+
+def _checksum(*texts):
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
 
 
 def read_weights(path, made_by):
@@ -162,10 +167,16 @@ def read_weights(path, made_by):
     saved = read_tensors(path, made_by)
     if saved is None:
         raise CompLeakError(f"{path} is missing: run {made_by}")
-    if saved.get("format") != FORMAT:
-        raise CompLeakError(f"{path} has format {saved.get('format')!r}, this version reads {FORMAT}: run {made_by}")
-    if fingerprint(saved["tensors"]) != saved["fingerprint"]:
-        raise CompLeakError(f"{path} is damaged (its weights changed): delete it and run {made_by}")
+    try:
+        form = dict(saved)["format"]
+        intact = form == FORMAT and fingerprint(saved["tensors"]) == saved["fingerprint"] and \
+            _checksum(saved["fingerprint"], saved["settings"]) == saved["checksum"]
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        raise CompLeakError(f"{path} is damaged or not one of this project's: delete it and run {made_by}") from None
+    if form != FORMAT:
+        raise CompLeakError(f"{path} has format {form!r}, this version reads {FORMAT}: run {made_by}")
+    if not intact:
+        raise CompLeakError(f"{path} is damaged (its contents changed): delete it and run {made_by}")
     return {**saved, "settings": json.loads(saved["settings"])}
 
 

@@ -17,13 +17,13 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message} (see --help)\n")
 
 
-def positive(kind):
-    """An argument type: a finite int or float above zero."""
+def positive(kind, least=0):
+    """An argument type: a finite int or float above zero, and at least `least`."""
 
     def read(text):
         value = kind(text)
-        if not 0 < value < float("inf"):
-            raise argparse.ArgumentTypeError(f"{text}: choose a number above 0")
+        if not 0 < value < float("inf") or value < least:
+            raise argparse.ArgumentTypeError(f"{text}: choose " + (f"{least} or more" if least else "a number above 0"))
         return value
 
     read.__name__ = kind.__name__
@@ -36,7 +36,7 @@ def parser(description):
     p.add_argument("--dataset_name", choices=NAMES, default="cifar10", help="data set")
     p.add_argument("--model_name", choices=tuple(MODELS), default="resnet18", help="network")
     p.add_argument("--num_cls", type=int, default=None, help="number of classes, checked against the data")
-    p.add_argument("--batch_size", type=positive(int), default=128, help="pictures (or attack rows) a step")
+    p.add_argument("--batch_size", type=positive(int, least=2), default=128, help="pictures (or attack rows) a step")
     p.add_argument("--run_dir", default=".", help="folder below which results/, results_pruning/, … lie")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     p.add_argument("--seed", type=int, default=None, help="seed of every random choice (default: the run's, or 0)")
@@ -81,9 +81,13 @@ def choose_device(name):
     return torch.device(name)
 
 
-def use_bfloat16(amp, device):
-    """Whether training runs under bfloat16 autocast: where asked for and the hardware has it."""
-    if amp == "off":
+def use_bfloat16(amp, device, image_size):
+    """Whether training runs under bfloat16 autocast: where asked for and the hardware has it.
+
+    Not on pictures of 8 pixels: a 3×3 convolution of a single pixel, which the last stage then is, now and then gets a
+    gradient with uninitialised numbers in it in bfloat16 (torch 2.15 on a CPU).
+    """
+    if amp == "off" or image_size <= 8:
         return False
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()

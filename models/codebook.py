@@ -36,8 +36,9 @@ def _cut_histogram(ordered, prefix, k):
     """Positions [k + 1] in `ordered` of the least-squares cut into k intervals that run along bin edges."""
     grid = np.linspace(ordered[0], ordered[-1], BINS + 1)[1:-1]
     at = np.unique(np.concatenate([[0], np.searchsorted(ordered, grid), [len(ordered)]]))
-    if len(at) <= k + 1:
-        return at
+    if len(at) < 4 * k:
+        # Far outliers leave most bins empty: cut where the values are, too.
+        at = np.unique(np.concatenate([at, np.linspace(0, len(ordered), BINS + 1).astype(int)]))
     count, total = at.astype(np.float64), prefix[at]
     with np.errstate(divide="ignore", invalid="ignore"):
         # Σx² is the same for every cut, so the best one maximises the sum of (Σx)²/n over its intervals.

@@ -10,7 +10,7 @@ from models.training import Technique
 def prune_mask(weight, sparsity):
     """Which weights stay: all but the int(n·sparsity) of smallest magnitude, same shape, bool.
 
-    Of equal magnitudes the first in memory order goes first, so the count is exact.
+    Of equal magnitudes the first in row-major order goes first, so the count is exact.
     """
     mask = torch.ones(weight.numel(), dtype=torch.bool)
     order = weight.detach().abs().flatten().cpu().argsort(stable=True)

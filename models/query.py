@@ -1,5 +1,6 @@
 """What an attacker sees of a model: its answers to every picture, and how they move under noise."""
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,19 +45,25 @@ class Queries:
         return at
 
 
+@contextmanager
 def precise():
-    """Makes float32 mean float32 on a GPU: no TF32 in matrix products or convolutions."""
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
+    """Makes float32 mean float32 on a GPU for a while: no TF32 in matrix products or convolutions."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
+@precise()
 @torch.inference_mode()
 def query(model, images, statistics, index, device, description="queries"):
     """Logits [n, c] float32 of the pictures at `index`, in evaluation mode, in plain float32.
 
     images [*, h, w, 3] uint8 is the whole data set, index [n] int64 ascending.
     """
-    precise()
     logits = []
     for start in tqdm(range(0, len(index), BATCH), desc=description, unit="batch", mininterval=1):
         batch = torch.from_numpy(images[index[start : start + BATCH]]).to(device)
@@ -64,6 +71,7 @@ def query(model, images, statistics, index, device, description="queries"):
     return torch.cat(logits).numpy()
 
 
+@precise()
 @torch.inference_mode()
 def sensitivity(model, images, statistics, index, seed, device, description="sensitivity"):
     """How far each posterior moves under Gaussian noise on the normalised input: [n, c] float32.
@@ -71,7 +79,6 @@ def sensitivity(model, images, statistics, index, seed, device, description="sen
     s_c = 1/(mε) Σ_i |p_c(x + ε u_i) − p_c(x)| with m = 10, ε = 1e-3 (Yuan & Zhang, USENIX Security 2022). The noise
     comes from (seed, picture), so every model sees the same.
     """
-    precise()
     results, per_batch = [], BATCH // SENSITIVITY_SAMPLES
     for start in tqdm(range(0, len(index), per_batch), desc=description, unit="batch", mininterval=1):
         rows = index[start : start + per_batch]
@@ -104,11 +111,14 @@ def save_arrays(path, meta, **arrays):
 
 
 def load_arrays(path, names, made_by):
-    """(arrays by name, meta) of an .npz file; CompLeakError where it is missing, damaged or of another format."""
+    """(arrays by name, meta) of an .npz file; names None reads all of them.
+
+    Raises CompLeakError where the file is missing, damaged or of another format.
+    """
     try:
         with np.load(path, allow_pickle=False) as file:
             meta = json.loads(str(file["meta"])) if "meta" in file.files else {}
-            arrays = {name: file[name] for name in names}
+            arrays = {name: file[name] for name in (file.files if names is None else names)}
     except FileNotFoundError:
         raise CompLeakError(f"{path} is missing: run {made_by}") from None
     except PermissionError:
@@ -124,21 +134,26 @@ def load_arrays(path, names, made_by):
 def load_queries(path, made_by):
     """The Queries in a file, their shapes and types checked."""
     arrays, meta = load_arrays(path, ("logits", "losses", "labels", "index", "member"), made_by)
+    kinds = {"logits": ("f", 2), "losses": ("f", 1), "labels": ("i", 1), "index": ("i", 1), "member": ("b", 1)}
+    for name, (kind, ndim) in kinds.items():
+        if arrays[name].ndim != ndim or arrays[name].dtype.kind != kind:
+            raise CompLeakError(f"{path}: {name} is {arrays[name].dtype} {arrays[name].shape}, not the "
+                                f"same number of rows of type {kind!r} in {ndim} dimension(s); run {made_by}")
     n = len(arrays["index"])
-    if any(len(array) != n for array in arrays.values()) or arrays["logits"].ndim != 2:
+    if any(len(array) != n for array in arrays.values()):
         raise CompLeakError(f"{path}: its arrays do not have the same number of rows; run {made_by}")
     if not np.isfinite(arrays["logits"]).all() or (np.diff(arrays["index"]) <= 0).any():
         raise CompLeakError(f"{path}: logits must be finite and index ascending without repeats; run {made_by}")
     return Queries(**arrays, meta=meta)
 
 
-def is_current(path, meta):
-    """Whether a file of arrays is there, whole, and was made from exactly this."""
+def is_current(path, meta, index=None):
+    """Whether a file of arrays is there, whole, was made from exactly this, and holds these rows."""
     if not Path(path).exists():
         return False
     try:
-        _, found = load_arrays(path, (), "the command again")
+        arrays, found = load_arrays(path, None, "the command again")
     except CompLeakError as error:
         print(f"{error}; making it again")
         return False
-    return found == {"format": FORMAT, **meta}
+    return found == {"format": FORMAT, **meta} and (index is None or np.array_equal(arrays["index"], index))

@@ -11,8 +11,7 @@ import torch
 
 from data import images, splits
 from models import training
-from models.checkpoint import (ORIGINAL, Layout, Progress, load_model, read_json, read_weights, save_weights,
-                               write_json)
+from models.checkpoint import ORIGINAL, Layout, Progress, load_model, read_json, read_weights, save_weights, write_json
 from models.cli import choose_device, use_bfloat16
 from models.errors import CompLeakError, UsageError
 from models.query import is_current, load_queries, losses, query, save_arrays, sensitivity
@@ -50,14 +49,17 @@ def open_stage(args, create=False):
     """
     device = choose_device(args.device)
     layout = Layout(Path(args.run_dir), args.dataset_name, args.model_name)
-    run = {**RUN_DEFAULTS, **_given(args)} if create else saved_run(layout, args)
+    path = layout.result(ORIGINAL, "split.json")
+    if create:
+        run = {**RUN_DEFAULTS, **(read_run(layout) if path.exists() else {}), **_given(args)}
+    else:
+        run = saved_run(layout, args, RUN_DEFAULTS)
     recipe = training.Recipe(epochs=args.epochs, lr=args.lr, batch_size=args.batch_size, augment=run["augment"],
-                             bfloat16=use_bfloat16(args.amp, device), seed=run["seed"])
+                             bfloat16=use_bfloat16(args.amp, device, run["image_size"]), seed=run["seed"])
     data = images.load(args.dataset_name, args.data_dir, args.data_label, run["image_size"])
     if args.num_cls not in (None, len(data.classes)):
         raise UsageError(f"--num_cls {args.num_cls}: {data.label} has {len(data.classes)} classes")
     split = splits.make_split(len(data.labels), run["seed"], run["shadow_num"], run["train_size"], data.fingerprint)
-    path = layout.result(ORIGINAL, "split.json")
     if create:
         run = {**run, "train_size": split.train_size, "data_label": data.label, "classes": list(data.classes)}
         write_json(path, {"run": run, **splits.to_json(split)})
@@ -73,12 +75,21 @@ def _given(args):
     return {name: value for name, value in given.items() if value is not None}
 
 
-def saved_run(layout, args):
-    """What all stages of a run share, as train.py saved it; UsageError for a flag that contradicts it."""
-    path = layout.result(ORIGINAL, "split.json")
-    saved = read_json(path, layout.command(ORIGINAL))["run"]
+def read_run(layout):
+    """The settings that all stages of a run share, as train.py saved them; CompLeakError where they are damaged."""
+    path, made_by = layout.result(ORIGINAL, "split.json"), layout.command(ORIGINAL)
+    saved = read_json(path, made_by)
+    run = saved.get("run") if isinstance(saved, dict) else None
+    if not isinstance(run, dict) or not {*RUN_DEFAULTS, "data_label", "classes"} <= run.keys():
+        raise CompLeakError(f"{path} is damaged (it lacks the run's settings): delete it and run {made_by}")
+    return run
+
+
+def saved_run(layout, args, fixed):
+    """The run's settings; UsageError for a flag that contradicts one of those named in `fixed`."""
+    saved = read_run(layout)
     for name, value in _given(args).items():
-        if value != saved[name] and name != "shadow_num":
+        if name in fixed and value != saved[name]:
             raise UsageError(f"--{name} {value}: the run in {layout.root()} has {name} {saved[name]}; leave the flag "
                              "out, or train with it in another --run_dir")
     return saved
@@ -90,7 +101,7 @@ def load_split(layout):
     made_by = layout.command(ORIGINAL)
     try:
         return splits.from_json(read_json(path, made_by))
-    except (KeyError, TypeError, IndexError) as error:
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
         raise CompLeakError(f"{path} is damaged ({error!r}): delete it and run {made_by}") from error
 
 
@@ -143,7 +154,8 @@ def _finished(stage, variant, world, settings):
     except CompLeakError as error:
         print(f"{error}; making it again")
         return None
-    return saved if saved["settings"] == settings else None
+    # What the data set is called decides nothing; its fingerprint does.
+    return saved if {**saved["settings"], "data_label": settings["data_label"]} == settings else None
 
 
 def _train(stage, variant, world, settings, parent, start):
@@ -180,8 +192,8 @@ def _query(stage, variant, world, saved, model):
     meta = {"variant": str(variant), "world": world.name, "weights": saved["fingerprint"],
             "parent": saved["settings"].get("parent"), "split": stage.split.fingerprint, "data": data.fingerprint}
     path = stage.layout.file(variant, world.name, "queries.npz")
-    if not is_current(path, {**meta, "rows": stage.query_rows}):
-        index = query_index(stage.split, stage.query_rows)
+    index = query_index(stage.split, stage.query_rows)
+    if not is_current(path, {**meta, "rows": stage.query_rows}, index):
         logits = query(model, data.images, data.statistics, index, stage.device, f"{description} queries")
         save_arrays(path, {**meta, "rows": stage.query_rows}, logits=logits, losses=losses(logits, data.labels[index]),
                     labels=data.labels[index], index=index, member=np.isin(index, world.members))
@@ -220,7 +232,8 @@ def _config(stage, variant, world, saved, seconds):
         config["before"] = {key: before[key] for key in ("accuracy_in", "accuracy_out", "bytes")}
     if path.exists():
         old = read_json(path, "the command again")
-        if {**old, "seconds": 0} == {**config, "seconds": 0}:
+        if {key: old.get(key) for key in ("settings", "weights", "before")} == {
+                key: config.get(key) for key in ("settings", "weights", "before")}:
             return old
     write_json(path, config)
     return config

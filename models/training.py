@@ -86,7 +86,7 @@ def train(model, images, labels, statistics, recipe, technique, progress, log_pa
             if time.monotonic() - saved_at > SAVE_EVERY:
                 progress.save(_state(model, optimizer, technique, epoch, step + 1, totals))
                 saved_at = time.monotonic()
-        loss, accuracy = (totals / len(plan.order)).tolist()
+        loss, accuracy = (totals[:2] / totals[2]).tolist()
         if not math.isfinite(loss):
             raise CompLeakError(f"{description}: the loss is {loss} in epoch {epoch + 1} at learning rate "
                                 f"{cosine(recipe.lr, epoch, recipe.epochs):.3g}: start again with a smaller --lr")
@@ -95,6 +95,8 @@ def train(model, images, labels, statistics, recipe, technique, progress, log_pa
         first_step = 0
         totals.zero_()
     bar.close()
+    if not all(parameter.isfinite().all() for parameter in model.parameters()):
+        raise CompLeakError(f"{description}: the last step left weights that are not finite: use a smaller --lr")
     return model
 
 
@@ -130,7 +132,7 @@ def _step(model, x, y, optimizer, technique, recipe):
     technique.after_backward()
     optimizer.step()
     technique.after_step()
-    return torch.stack([loss.detach() * len(y), (logits.argmax(1) == y).sum()])
+    return torch.stack([loss.detach() * len(y), (logits.argmax(1) == y).sum(), loss.new_full((), len(y))])
 
 
 def _state(model, optimizer, technique, epoch, step, totals):
@@ -141,7 +143,7 @@ def _state(model, optimizer, technique, epoch, step, totals):
 def _resume(progress, model, optimizer, technique, device):
     state = progress.load()
     if state is None:
-        return 0, 0, torch.zeros(2, device=device)
+        return 0, 0, torch.zeros(3, device=device)
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     technique.load_state_dict(state["technique"])

@@ -170,15 +170,15 @@ def truncate(nth, keep):
 
 @pytest.mark.parametrize("damage", [
     damage_pixel, flip_in_header, truncate(0, 0.5), truncate(0, 0.01), truncate(0, 0), truncate(1, 0.5), truncate(1, 0),
-    *(without(key) for key in ("format", "source", "label", "classes", "fingerprint")),
+    *(without(key) for key in ("format", "source", "classes", "fingerprint", "checksum")),
     lambda array, meta: array.write_bytes(b"no array at all"),
     lambda array, meta: meta.write_text("[]"),
     lambda array, meta: meta.write_bytes(b"\xff\xfe"),
     lambda array, meta: meta.unlink(),
     lambda array, meta: np.save(array, np.zeros(4)),
     lambda array, meta: np.save(array, np.load(array)[:-1]),
-], ids=["pixel", "header", "half", "start", "empty", "half meta", "empty meta", "format", "source", "label", "classes",
-        "fingerprint", "garbage", "list", "not utf-8", "no meta", "other array", "fewer rows"])
+], ids=["pixel", "header", "half", "start", "empty", "half meta", "empty meta", "format", "source", "classes",
+        "fingerprint", "checksum", "garbage", "list", "not utf-8", "no meta", "other array", "fewer rows"])
 def test_a_damaged_cache_is_made_again(tmp_path, datasets, damage):
     write_pictures(tmp_path / "set")
     first = load_copy(tmp_path / "set")

@@ -56,8 +56,8 @@ def recipe(**changes):
     return Recipe(**{**usual, **changes})
 
 
-def run(model, given, tmp_path, progress=None, technique=None, n=40):
-    return train(model, *pictures(n), STATISTICS, given, technique or Technique(), progress or Kept(),
+def run(model, given, tmp_path, progress=None, technique=None, n=40, size=8):
+    return train(model, *pictures(n, size), STATISTICS, given, technique or Technique(), progress or Kept(),
                  tmp_path / "log.jsonl", "test")
 
 
@@ -181,7 +181,7 @@ def test_the_hooks_are_called_in_order(tmp_path):
 
 
 def test_bfloat16_changes_the_sums_and_not_the_weights_type(tmp_path):
-    exact, rounded = (run(network(), recipe(bfloat16=on, epochs=1, batch_size=40), tmp_path).state_dict()
+    exact, rounded = (run(network(), recipe(bfloat16=on, epochs=1, batch_size=40), tmp_path, size=16).state_dict()
                       for on in (False, True))
     assert {t.dtype for t in rounded.values()} == {torch.float32, torch.int64}
     assert not torch.equal(exact["fc.weight"], rounded["fc.weight"])
