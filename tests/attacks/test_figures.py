@@ -9,6 +9,7 @@ from attacks.results import evaluate_all, save
 from data.splits import make_split, to_json
 from models.checkpoint import ORIGINAL, Layout, Variant, write_json
 from models.errors import CompLeakError
+from models.stage import RUN_DEFAULTS
 
 PRUNED = Variant("pruning", "0.9")
 
@@ -22,7 +23,7 @@ def sample(seed, n=2000, shift=1.0):
 def make_run(folder, settings=("NR", "SR", "MR")):
     """A run with made-up scores of the original and one pruned variant, and their real metrics."""
     layout = Layout(folder, "digits", "resnet18")
-    run = {"data_label": "toys", "seed": 0, "classes": ["0", "1"]}
+    run = {**RUN_DEFAULTS, "data_label": "toys", "seed": 0, "classes": ["0", "1"]}
     write_json(layout.result(ORIGINAL, "split.json"), {"run": run, **to_json(make_split(400, 0))})
     one = {"weights": ["a", "b"], "seed": 0}
     jobs = [("NR", ORIGINAL, {"variant": "original", **one}, figures.NR_CURVES),

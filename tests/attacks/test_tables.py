@@ -11,6 +11,7 @@ from attacks.results import evaluate_all, save
 from data.splits import make_split, to_json
 from models.checkpoint import ALL_VARIANTS, ORIGINAL, Layout, Variant, read_json, write_json
 from models.errors import CompLeakError
+from models.stage import RUN_DEFAULTS
 
 NR = ("SAMIA", "metric_based_1", "metric_based_2", "loss_threshold", "correctness", "train_based_1 (LR)",
       "train_based_1 (RF)", "train_based_2 (LR)", "train_based_2 (RF)", "RMIA", "RMIA (population)")
@@ -37,7 +38,7 @@ def weights(variant):
 def make_run(folder, variants=ALL_VARIANTS, resolvable=True, multi=True):
     """A run whose models, NR, SR and MR are made up, in the files that the commands would have written."""
     layout, rng = Layout(folder, "digits", "resnet18"), np.random.default_rng(0)
-    run = {"data_label": LABEL, "seed": 0, "classes": ["0", "1"]}
+    run = {**RUN_DEFAULTS, "data_label": LABEL, "seed": 0, "classes": ["0", "1"]}
     write_json(layout.result(ORIGINAL, "split.json"), {"run": run, **to_json(make_split(400, 0))})
 
     def result(variant, name, inputs, attacks):
