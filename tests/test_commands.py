@@ -152,7 +152,7 @@ def test_finished_stages_and_attacks_are_not_repeated(root, chain, layout, cifar
 
 
 def test_tables_and_figures_from_the_saved_results(root, chain, layout):
-    for module in ("attacks.figures", "attacks.tables"):
+    for module in ("attacks.multi", "attacks.figures", "attacks.tables"):
         done = execute(root, "-m", module, "--run_dir", chain[0])
         assert done.returncode == 0, done.stderr[-2000:]
     for name in ("models", "C1", "C2", "C3"):
