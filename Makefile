@@ -18,7 +18,7 @@ install: .venv/installed
 
 # The whole chain on scikit-learn's 1,797 scanned digits at 12×12 pixels and few epochs; finished stages stay.
 demo: install
-	$(BIN)/python train.py $(DEMO) $(ROWS) --image_size 12 --lr 0.05 --epochs 20
+	$(BIN)/python train.py $(DEMO) $(ROWS) --image_size 12 --no-augment --lr 0.05 --epochs 20
 	$(BIN)/python pruning/prune.py $(DEMO) $(ROWS) --prune_epochs 4 --prune_sparsity 0.6 0.7 0.8 0.9
 	$(BIN)/python quantization/qat.py $(DEMO) $(ROWS) --quantized_epochs 4 --degree int8
 	$(BIN)/python clustering/clustering.py $(DEMO) $(ROWS) --epochs 4 --bit 2 3 4
