@@ -1,5 +1,4 @@
 """Tables of one run, one per claim and one of the models, as Markdown, CSV and LaTeX; the claims' are printed too."""
-import textwrap
 from dataclasses import dataclass
 
 import pandas as pd
@@ -7,7 +6,8 @@ import pandas as pd
 from attacks.cli import open_run
 from attacks.metrics import RESOLVABLE_NON_MEMBERS
 from attacks.saved import read_configs, read_multi, read_results
-from models.checkpoint import ORIGINAL, atomic, read_json
+from attacks.writing import screen, write
+from models.checkpoint import ORIGINAL, read_json
 from models.cli import parser, run
 from models.errors import CompLeakError
 from models.stage import load_split
@@ -21,9 +21,6 @@ TITLES = {
     "C2": "CompLeakSR: the original and one compressed model together (SR1, SR2), beside every NR attack on either",
     "C3": "CompLeakMR: several compressed models together, beside SR2 on each of them and RMIA on the original",
 }
-WIDTH = 112
-LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
-         ">": r"\textgreater{}", "|": r"\textbar{}", **{sign: "\\" + sign for sign in "&%$#_{}"}}
 
 
 @dataclass(frozen=True)
@@ -184,60 +181,6 @@ def caption(layout, name, frame, nr):
     if not frame["tpr_resolvable"].all():
         text += f" TPR at 0.1% FPR is not resolvable with fewer than {RESOLVABLE_NON_MEMBERS:,} non-members."
     return text
-
-
-# Text to files and to the screen.
-
-def markdown(table):
-    """The table as a Markdown page."""
-    lines = [f"# {table.name}", "", table.caption]
-    for heading, text in table.blocks.items():
-        lines += ["", f"## {heading}", "", _pipes(text.columns), "|" + " --- |" * text.shape[1]]
-        lines += map(_pipes, text.to_numpy())
-    return "\n".join(lines) + "\n"
-
-
-def _pipes(cells):
-    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
-
-
-def latex(table):
-    """The table as LaTeX floats, one a block, for a document with booktabs and adjustbox."""
-    lines = [r"% \usepackage{booktabs,adjustbox}"]
-    for heading, text in table.blocks.items():
-        lines += [r"\begin{table}[htbp]", r"\centering", rf"\caption{{{escape(f'{heading}. {table.caption}')}}}",
-                  r"\begin{adjustbox}{max width=\textwidth}", rf"\begin{{tabular}}{{{'l' * text.shape[1]}}}",
-                  r"\toprule", _ampersands(text.columns), r"\midrule", *map(_ampersands, text.to_numpy()),
-                  r"\bottomrule", r"\end{tabular}", r"\end{adjustbox}", r"\end{table}"]
-    # LaTeX holds only so many floats that have no place yet.
-    return "\n".join([*lines, r"\clearpage", ""])
-
-
-def _ampersands(cells):
-    return " & ".join(map(escape, cells)) + r" \\"
-
-
-def escape(text):
-    """Plain text with LaTeX's special characters escaped."""
-    return "".join(LATEX.get(sign, sign) for sign in text)
-
-
-def write(table, folder):
-    """Write <name>.md, .csv and .tex; the CSV holds fractions at full precision."""
-    for ending, text in (("md", markdown(table)), ("csv", table.frame.to_csv(index=False)), ("tex", latex(table))):
-        with atomic(folder / f"{table.name}.{ending}") as beside:
-            beside.write_text(text)
-
-
-def screen(table, headings):
-    """Some blocks of a table as aligned text, at most WIDTH columns wide with the usual names."""
-    lines = textwrap.wrap(f"{table.name}  {table.caption}", WIDTH)
-    for heading in headings:
-        text = table.blocks[heading]
-        grid = [list(text.columns), *text.to_numpy().tolist()]
-        widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
-        lines += ["", heading] + ["  ".join(map(str.ljust, row, widths)).rstrip() for row in grid]
-    return "\n".join(lines) + "\n"
 
 
 # The tables themselves.

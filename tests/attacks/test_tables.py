@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from attacks import tables
+from attacks import tables, writing
 from attacks.results import evaluate_all, save
 from data.splits import make_split, to_json
 from models.checkpoint import ALL_VARIANTS, ORIGINAL, Layout, Variant, read_json, write_json
@@ -194,12 +194,12 @@ def test_tpr_that_cannot_be_resolved_is_not_shown(tmp_path):
     ("\\~^", r"\textbackslash{}\textasciitilde{}\textasciicircum{}"),
     ("< > |", r"\textless{} \textgreater{} \textbar{}"), ("0.1, [a]", "0.1, [a]")])
 def test_latex_escapes_special_characters(plain, escaped):
-    assert tables.escape(plain) == escaped
+    assert writing.escape(plain) == escaped
 
 
 @pytest.mark.parametrize("name", ["models", "C1", "C2", "C3"])
 def test_latex_is_well_formed(tmp_path, name):
-    page = tables.latex(built(make_run(tmp_path, [ORIGINAL, PRUNED, CLUSTERED]))[name])
+    page = writing.latex(built(make_run(tmp_path, [ORIGINAL, PRUNED, CLUSTERED]))[name])
     assert r"my\_set \& 50\%" in page and LABEL not in page
     for environment in ("table", "tabular", "adjustbox"):
         assert page.count(rf"\begin{{{environment}}}") == page.count(rf"\end{{{environment}}}") > 0
@@ -257,7 +257,7 @@ def test_main_prints_the_claims_and_where_they_come_from(tmp_path, capsys):
         assert fact in " ".join(out.split())
         assert fact in (layout.tables / "C1.md").read_text()
     shown = out[out.index("C1  ") :].splitlines()[:-1]
-    assert len(shown) > 60 and max(map(len, shown)) <= tables.WIDTH
+    assert len(shown) > 60 and max(map(len, shown)) <= writing.WIDTH
 
 
 def test_reads_what_the_attack_scripts_write(tmp_path):
