@@ -3,6 +3,7 @@ from attacks import nr
 from attacks.cli import attack_parser, open_run, variants
 from attacks.inputs import read_variant
 from attacks.results import evaluate_all, finished, report, save
+from models import protocol
 from models.checkpoint import ORIGINAL
 from models.cli import choose_device, run
 from models.errors import UsageError
@@ -18,16 +19,19 @@ def rmia_a(text):
     return value
 
 
-def attack_variant(layout, variant, args, seed):
+def attack_variant(layout, variant, args, run_settings):
     """Attack one variant, print one line an attack, and write NR.json and NR_scores.npz; finished work is kept."""
     target, shadows = read_variant(layout, variant, args.shadow_num)
+    seed, choices = run_settings["seed"], protocol.parse(run_settings["protocol"])
     inputs = {"setting": "NR", "variant": str(variant), "weights": [model.weights for model in (target, *shadows)],
               "split": target.queries.meta["split"], "seed": seed, "batch_size": args.batch_size, "rmia_a": args.rmia_a,
-              "sensitivity": all(model.sensitivity is not None for model in (target, *shadows))}
+              "sensitivity": all(model.sensitivity is not None for model in (target, *shadows)),
+              **protocol.record(choices, "NR")}
     path = layout.result(variant, "NR.json")
     result = finished(path, inputs)
     if result is None:
-        results = nr.attack(target, shadows, seed, choose_device(args.device), args.batch_size, args.rmia_a)
+        results = nr.attack(target, shadows, seed, choose_device(args.device), args.batch_size, args.rmia_a,
+                            choices)
         arrays = {name: scores for name, (scores, _) in results.items()}
         result = save(path, layout.result(variant, "NR_scores.npz"), inputs, evaluate_all(results, target.member, seed),
                       {"index": target.index, "member": target.member, **arrays})
@@ -46,7 +50,7 @@ def main(argv=None):
     layout, settings, _ = open_run(args)
     chosen = ([ORIGINAL] if args.original else []) + (variants(args) if args.compress else [])
     for variant in chosen:
-        attack_variant(layout, variant, args, settings["seed"])
+        attack_variant(layout, variant, args, settings)
 
 
 if __name__ == "__main__":

@@ -4,26 +4,28 @@ from attacks.cli import attack_parser, open_run, variants
 from attacks.inputs import check_pair, read_variant
 from attacks.results import evaluate_all, finished, report, save
 from attacks.saved import attack_commands, read_current
+from models import protocol
 from models.checkpoint import ORIGINAL
 from models.cli import run
 from models.errors import UsageError
 
 
-def attack_variant(layout, variant, args, seed):
+def attack_variant(layout, variant, args, run_settings):
     """Attack one pair, print it beside NR on both models, and write SR.json and SR_scores.npz; finished work stays."""
     original = read_variant(layout, ORIGINAL, args.shadow_num)
     compressed = read_variant(layout, variant, args.shadow_num)
     for one, other in zip([original[0], *original[1]], [compressed[0], *compressed[1]], strict=True):
         check_pair(one, other, layout, variant)
     target, shadows = compressed
+    seed, choices = run_settings["seed"], protocol.parse(run_settings["protocol"])
     inputs = {"setting": "SR", "variant": str(variant), "original": original[0].weights, "seed": seed,
-              "weights": [model.weights for model in (target, *shadows)], "split": target.queries.meta["split"]}
+              "weights": [model.weights for model in (target, *shadows)], "split": target.queries.meta["split"],
+              **protocol.record(choices, "SR")}
     path = layout.result(variant, "SR.json")
     result = finished(path, inputs)
     if result is None:
-        results = sr.attack(original, compressed, seed)
-        arrays = {name: scores for name, (scores, _) in results.items()}
-        arrays |= sr.for_multi(original, compressed, arrays["SR2 (RF)"], seed)
+        results, for_multi = sr.attack(original, compressed, seed)
+        arrays = {name: scores for name, (scores, _) in results.items()} | for_multi
         result = save(path, layout.result(variant, "SR_scores.npz"), inputs, evaluate_all(results, target.member, seed),
                       {"index": target.index, "member": target.member, **arrays})
     for model in (ORIGINAL, variant):
@@ -50,7 +52,7 @@ def main(argv=None):
     layout, settings, _ = open_run(args)
     print("Start Membership Inference Attacks")
     for variant in chosen:
-        attack_variant(layout, variant, args, settings["seed"])
+        attack_variant(layout, variant, args, settings)
 
 
 if __name__ == "__main__":

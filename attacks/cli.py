@@ -21,7 +21,7 @@ def attack_parser(description):
 def open_run(args):
     """(Layout, the run's settings, its split); UsageError for flags that contradict the run."""
     layout = Layout(Path(args.run_dir), args.dataset_name, args.model_name)
-    run, split = saved_run(layout, args, fixed=("seed",)), load_split(layout)
+    run, split = saved_run(layout, args, fixed=("seed", "protocol")), load_split(layout)
     if args.num_cls not in (None, len(run["classes"])):
         raise UsageError(f"--num_cls {args.num_cls}: {run['data_label']} has {len(run['classes'])} classes")
     return layout, run, split

@@ -4,66 +4,76 @@ from tqdm import tqdm
 
 from attacks.cli import open_run
 from attacks.inputs import read_variant, stacked
-from attacks.multi_network import multi_score, train_multi
+from attacks.multi_network import multi_score, side_by_side, train_multi
 from attacks.results import evaluate_all, finished, load_scores, report, save
+from attacks.samia import accuracy_judge
 from attacks.saved import attack_commands
 from data.splits import derive_seed
+from models import protocol
 from models.checkpoint import DEGREES, ORIGINAL, Variant
 from models.cli import choose_device, parser, run
 from models.errors import CompLeakError
 
+INT8 = Variant("quantization", "int8")
 GROUPS = {
     "pruned four": [Variant("pruning", degree) for degree in DEGREES["pruning"]],
     "clustered three": [Variant("clustering", degree) for degree in DEGREES["clustering"]],
-    "pruned + int8": [Variant("pruning", degree) for degree in DEGREES["pruning"]] + [Variant("quantization", "int8")],
+    "pruned + int8": [Variant("pruning", degree) for degree in DEGREES["pruning"]] + [INT8],
     "all eight": [Variant(technique, degree) for technique, degrees in DEGREES.items() for degree in degrees],
 }
 STAND_INS = {"with the original": "SR2", "without the original": "train_based_2"}
 
 
-def attack(targets, shadows, scores, member, seed, device):
+def attack(targets, shadows, scores, members, seed, device, best_epoch=False):
     """(scores [m] log-odds, decisions [m] bool) of the MR network on the target.
 
     targets: k Answers of the target's variants; shadows: k lists of the shadows' Answers; scores: k pairs of member
-    probabilities (target's [m], shadows' [Σm] cross-fitted); member [Σm] bool of the shadows.
+    probabilities (target's [m], shadows' [Σm] cross-fitted); members: the shadows' [Σm] bool and the target's [m].
+    best_epoch: keep the epoch that is best on the target, as the released protocol does; else the last.
     """
     shadow_losses = np.stack([stacked(variant, "losses") for variant in shadows], axis=1)
     target_losses = np.stack([target.losses for target in targets], axis=1)
     target_scores, shadow_scores = (np.stack(side, axis=1) for side in zip(*scores, strict=True))
-    model = train_multi(shadow_scores, shadow_losses, member, seed, device)
+    judge = accuracy_judge(side_by_side(target_scores, target_losses, device), members[1]) if best_epoch else None
+    model = train_multi(shadow_scores, shadow_losses, members[0], seed, device, judge=judge)
     found = multi_score(model, target_scores, target_losses)
     return found, found > 0
 
 
-def attack_groups(layout, seed, device, groups=None, shadow_num=None):
+def attack_groups(layout, seed, device, groups=None, shadow_num=None, choices=frozenset()):
     """MR for each group of variants, with and without the original; writes MR.json and MR_scores.npz, returns the JSON.
 
-    groups: {name: [Variant]}, default GROUPS. Raises CompLeakError, naming the command, where SR has not been run for
-    a variant or was run on other weights.
+    groups: {name: [Variant]}, default GROUPS; choices: of the released protocol (models/protocol.py). Raises
+    CompLeakError, naming the command, where SR has not been run for a variant or was run on other weights.
     """
     groups = groups or GROUPS
     wanted = list(dict.fromkeys(variant for variants in groups.values() for variant in variants))
     read = {variant: read_variant(layout, variant, shadow_num) for variant in wanted}
+    outputs = {variant: shadows for variant, (_, shadows) in read.items()}
+    if "int8_shadow" in choices:
+        outputs = dict.fromkeys(wanted, read_variant(layout, INT8, shadow_num)[1])
     from_sr = {variant: sr_scores(layout, variant, read[variant]) for variant in wanted}
     if len({inputs["original"] for _, inputs in from_sr.values()}) > 1:
         raise CompLeakError("the SR scores were made with different originals: run "
                             f"{attack_commands(layout, 'SR', wanted)} again")
     inputs = {"setting": "MR", "groups": {name: [str(v) for v in variants] for name, variants in groups.items()},
               "weights": {str(v): [model.weights for model in (read[v][0], *read[v][1])] for v in wanted},
-              "sr": {str(v): from_sr[v][1] for v in wanted}, "seed": seed}
+              "sr": {str(v): from_sr[v][1] for v in wanted}, "seed": seed, **protocol.record(choices, "MR")}
     path = layout.result(ORIGINAL, "MR.json")
     result = finished(path, inputs)
     if result is not None:
         return result
     target, shadows = read[wanted[0]]
+    members, in_sample = (stacked(shadows, "member"), target.member), "in_sample_forests" in choices
     results = {}
     jobs = [(name, setting) for name in groups for setting in STAND_INS]
     for name, setting in tqdm(jobs, desc="MR networks", unit="network"):
         stand_in, variants = STAND_INS[setting], groups[name]
-        scores = [(from_sr[v][0][f"target_{stand_in}"], from_sr[v][0][f"shadow_{stand_in}"]) for v in variants]
+        on_shadow = f"shadow_{stand_in}_in_sample" if in_sample else f"shadow_{stand_in}"
+        scores = [(from_sr[v][0][f"target_{stand_in}"], from_sr[v][0][on_shadow]) for v in variants]
         results[f"{name}, {setting}"] = attack(
-            [read[v][0] for v in variants], [read[v][1] for v in variants], scores, stacked(shadows, "member"),
-            derive_seed(seed, "MR", name, setting), device)
+            [read[v][0] for v in variants], [outputs[v] for v in variants], scores, members,
+            derive_seed(seed, "MR", name, setting), device, "best_attack_epoch" in choices)
     arrays = {name: scores for name, (scores, _) in results.items()}
     return save(path, layout.result(ORIGINAL, "MR_scores.npz"), inputs, evaluate_all(results, target.member, seed),
                 {"index": target.index, "member": target.member, **arrays})
@@ -72,7 +82,8 @@ def attack_groups(layout, seed, device, groups=None, shadow_num=None):
 def sr_scores(layout, variant, models):
     """(scores, inputs) that SR saved for one variant, checked against the answers that MR uses."""
     command = attack_commands(layout, "SR", [variant])
-    names = [f"{side}_{stand_in}" for side in ("target", "shadow") for stand_in in STAND_INS.values()]
+    names = [name for stand_in in STAND_INS.values()
+             for name in (f"target_{stand_in}", f"shadow_{stand_in}", f"shadow_{stand_in}_in_sample")]
     arrays, inputs = load_scores(layout.result(variant, "SR_scores.npz"), names, command)
     target, shadows = models
     if inputs["weights"] != [model.weights for model in (target, *shadows)]:
@@ -84,7 +95,8 @@ def sr_scores(layout, variant, models):
 def main(argv=None):
     args = parser(__doc__).parse_args(argv)
     layout, settings, _ = open_run(args)
-    result = attack_groups(layout, settings["seed"], choose_device(args.device), shadow_num=args.shadow_num)
+    result = attack_groups(layout, settings["seed"], choose_device(args.device), shadow_num=args.shadow_num,
+                           choices=protocol.parse(settings["protocol"]))
     report("CompLeakMR", result["attacks"])
 
 

@@ -47,27 +47,28 @@ class MultiNetwork(nn.Module):
         return self.joined[-1](x)
 
 
-def _side_by_side(scores, losses, device):
+def side_by_side(scores, losses, device):
+    """The network's inputs: scores [n,k], losses [n,k] -> [n,2k] float32 on `device`."""
     scores, losses = np.asarray(scores, np.float32), np.asarray(losses, np.float32)
     assert scores.ndim == 2 and scores.shape == losses.shape, "a score and a loss of each model for each image"
     return torch.from_numpy(np.hstack([scores, losses])).to(device)
 
 
-def train_multi(scores, losses, member, seed, device, epochs=100):
+def train_multi(scores, losses, member, seed, device, epochs=100, judge=None):
     """Train the network on a shadow's scores and losses.
 
     Args: scores [n,k] member probabilities, losses [n,k] in nats, of the same images under k models; member [n]
-        bool; seed int; device; epochs int.
+        bool; seed int; device; epochs int; judge as in `train_network`.
     Returns: MultiNetwork in evaluation mode, on `device`.
     Raises: CompLeakError unless there are members and non-members.
     Source: CompLeak, multiple references.
     """
-    inputs = _side_by_side(scores, losses, device)
+    inputs = side_by_side(scores, losses, device)
     std, mean = torch.std_mean(inputs[:, inputs.shape[1] // 2:].double(), dim=0, correction=0)
     # Losses that never vary carry nothing; dividing by one keeps them at zero.
     std[std == 0] = 1
     network = seeded(lambda: MultiNetwork(mean.float(), std.float()), seed).to(device)
-    return train_network(network, inputs, member, LEARNING_RATE, DROPOUT, seed, epochs)
+    return train_network(network, inputs, member, LEARNING_RATE, DROPOUT, seed, epochs, judge=judge)
 
 
 def multi_score(model, scores, losses):
@@ -76,4 +77,4 @@ def multi_score(model, scores, losses):
     Args: model from `train_multi`; scores [n,k]; losses [n,k] in nats.
     Returns: [n] float64.
     """
-    return log_odds(model, _side_by_side(scores, losses, model.loss_mean.device))
+    return log_odds(model, side_by_side(scores, losses, model.loss_mean.device))

@@ -4,29 +4,36 @@ import numpy as np
 from attacks import classifiers, rmia, threshold
 from attacks.features import train_based_features
 from attacks.inputs import reference_game, stacked
-from attacks.samia import samia_score, train_samia
+from attacks.samia import accuracy_judge, samia_score, tokens, train_samia
 from data.splits import derive_seed
 
 A_GRID = np.linspace(0, 1, 11)
+RELEASED_CUT = 0.7  # of the population score, in the released protocol
 
 
-def attack(target, shadows, seed, device, batch_size=128, rmia_a=0.5):
+def attack(target, shadows, seed, device, batch_size=128, rmia_a=0.5, choices=frozenset()):
     """{attack: (scores [m] float64, decisions [m] bool)} on the target's evaluation rows.
 
     SAMIA is left out where a sensitivity is missing. rmia_a: a number in 0–1 or "auto", chosen on the shadow.
+    choices: of the released protocol (models/protocol.py), none for sound results.
     """
     results = {}
     sensitivities = [model.sensitivity for model in (target, *shadows)]
     if all(sensitivity is not None for sensitivity in sensitivities):
-        results["SAMIA"] = _samia(target, shadows, derive_seed(seed, "SAMIA"), device, batch_size)
+        best_epoch = "best_attack_epoch" in choices
+        results["SAMIA"] = _samia(target, shadows, derive_seed(seed, "SAMIA"), device, batch_size, best_epoch)
     results |= _thresholds(target, shadows)
     results |= _train_based(target, shadows, seed)
-    return results | _rmia(target, shadows, rmia_a)
+    return results | _rmia(target, shadows, rmia_a, "rmia_population" in choices)
 
 
-def _samia(target, shadows, seed, device, batch_size):
+def _samia(target, shadows, seed, device, batch_size, best_epoch):
+    judge = None
+    if best_epoch:
+        shown = tokens(target.posteriors, target.sensitivity, target.labels, device)
+        judge = accuracy_judge(shown, target.member)
     model = train_samia(stacked(shadows, "posteriors"), stacked(shadows, "sensitivity"), stacked(shadows, "labels"),
-                        stacked(shadows, "member"), seed, device, batch_size=batch_size)
+                        stacked(shadows, "member"), seed, device, batch_size=batch_size, judge=judge)
     scores = samia_score(model, target.posteriors, target.sensitivity, target.labels)
     return scores, scores > 0
 
@@ -69,8 +76,11 @@ def fits(seed):
             "RF": lambda features, member: classifiers.fit_forest(features, member, forest_seed)}
 
 
-def _rmia(target, shadows, a):
-    """RMIA by ratio, and its population score; a and the threshold come from the game with the roles mirrored."""
+def _rmia(target, shadows, a, released):
+    """RMIA by ratio, and its population score; a and the threshold come from the game with the roles mirrored.
+
+    released: the population score of the released protocol's choice rmia_population.
+    """
     mirrored = [reference_game(shadow, shadow.index, [target]) for shadow in shadows]
     mirrored = [np.concatenate(parts) for parts in zip(*mirrored, strict=True)]
     member = stacked(shadows, "member")
@@ -78,6 +88,14 @@ def _rmia(target, shadows, a):
         a = rmia.choose_a(*mirrored, member, A_GRID)
     cut = threshold.fit_threshold(rmia.ratio(*mirrored, a), member)
     ratio = rmia.ratio(*reference_game(target, target.index, shadows), a)
+    if released:
+        everywhere = np.unique(np.concatenate([shadow.index for shadow in shadows]))
+        p, p_references, usable = reference_game(target, everywhere, shadows)
+        # a = 1 leaves the references' mean as it is.
+        ratio_z = rmia.ratio(p, p_references, np.ones_like(usable), 1)
+        population_scores = rmia.population_score(ratio, ratio_z)
+        return {"RMIA": (ratio, ratio >= cut),
+                "RMIA (population)": (population_scores, population_scores >= RELEASED_CUT)}
     population = np.unique(np.concatenate([shadow.index[~shadow.member] for shadow in shadows]))
     ratio_z = rmia.ratio(*reference_game(target, population, shadows), a)
     return {"RMIA": (ratio, ratio >= cut), "RMIA (population)": (rmia.population_score(ratio, ratio_z), ratio >= cut)}

@@ -3,11 +3,13 @@
 import math
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from attacks.metrics import balanced_accuracy
 from models.errors import CompLeakError
 
 WIDTH, HEADS, FEED_FORWARD, LAYERS = 64, 4, 128, 3
@@ -111,7 +113,8 @@ def one_thread():
         torch.set_num_threads(threads)
 
 
-def train_network(network, inputs, member, learning_rate, dropout, seed, epochs, name=None, batch_size=BATCH):
+def train_network(network, inputs, member, learning_rate, dropout, seed, epochs, name=None, batch_size=BATCH,
+                  judge=None):
     """Train a small attack network by SGD with cosine decay; the last epoch is the result.
 
     Everything lies on the network's device; the order of the rows comes from a CPU generator, so it is the same
@@ -119,7 +122,8 @@ def train_network(network, inputs, member, learning_rate, dropout, seed, epochs,
 
     Args: network with a `dropout` attribute to draw from; inputs [n,...] on its device; member [n] bool;
         learning_rate; dropout probability; seed int; epochs int; name of the progress bar, or None for no bar;
-        batch_size, rows a step.
+        batch_size, rows a step; judge: network -> number, or None: the epoch that it rates highest is kept (the first
+        if several) instead of the last, as the released protocol does.
     Returns: the network, in evaluation mode.
     Raises: CompLeakError unless there are members and non-members, one for each input.
     """
@@ -130,9 +134,10 @@ def train_network(network, inputs, member, learning_rate, dropout, seed, epochs,
     order = torch.Generator().manual_seed(seed)
     network.dropout = Dropout(dropout, seed, inputs.device)
     optimiser = torch.optim.SGD(network.parameters(), learning_rate, MOMENTUM, weight_decay=WEIGHT_DECAY, fused=True)
-    network.train()
+    best, kept = -math.inf, None
     with one_thread():
         for epoch in tqdm(range(epochs), desc=name, unit="epoch", disable=name is None):
+            network.train()
             optimiser.param_groups[0]["lr"] = learning_rate * (1 + math.cos(math.pi * epoch / epochs)) / 2
             rows = torch.randperm(len(inputs), generator=order).to(inputs.device)
             for batch in rows.split(batch_size):
@@ -141,8 +146,18 @@ def train_network(network, inputs, member, learning_rate, dropout, seed, epochs,
                     optimiser.zero_grad()
                     loss.backward()
                     optimiser.step()
+            if judge and (rated := judge(network.eval())) > best:
+                best, kept = rated, {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    if kept:
+        network.load_state_dict(kept)
     network.dropout = None
     return network.eval()
+
+
+def accuracy_judge(inputs, member):
+    """network -> its balanced accuracy on these rows: what the released protocol chooses an epoch by, on the target."""
+    member = np.asarray(member).astype(bool)
+    return lambda network: balanced_accuracy(log_odds(network, inputs) > 0, member)
 
 
 def log_odds(network, inputs):
@@ -162,18 +177,19 @@ def tokens(posteriors, sensitivity, labels, device):
     return torch.stack([posteriors, sensitivity, labels], 2).to(device)
 
 
-def train_samia(posteriors, sensitivity, labels, member, seed, device, epochs=100, progress=True, batch_size=BATCH):
+def train_samia(posteriors, sensitivity, labels, member, seed, device, epochs=100, progress=True, batch_size=BATCH,
+                judge=None):
     """Train SAMIA on a shadow's outputs.
 
     Args: posteriors [n,c], sensitivity [n,c], labels [n] int, member [n] bool; seed int; device; epochs int;
-        progress: show a bar; batch_size rows a step.
+        progress: show a bar; batch_size rows a step; judge as in `train_network`.
     Returns: Samia in evaluation mode, on `device`.
     Raises: CompLeakError unless there are members and non-members.
     Source: Yuan and Zhang, USENIX Security 2022, section 4.
     """
     network = seeded(lambda: Samia(len(posteriors[0])), seed).to(device)
     return train_network(network, tokens(posteriors, sensitivity, labels, device), member, LEARNING_RATE,
-                         DROPOUT, seed, epochs, "SAMIA" if progress else None, batch_size)
+                         DROPOUT, seed, epochs, "SAMIA" if progress else None, batch_size, judge)
 
 
 def samia_score(model, posteriors, sensitivity, labels):

@@ -40,6 +40,9 @@ def parser(description):
     p.add_argument("--run_dir", default=".", help="folder below which results/, results_pruning/, … lie")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     p.add_argument("--seed", type=int, default=None, help="seed of every random choice (default: the run's, or 0)")
+    p.add_argument("--protocol", default=None,
+                   help="sound, released (choices of the authors' code, to measure their effect), or single choices "
+                        "joined by + (default: the run's, or sound)")
     p.add_argument("--shadow_num", type=int, default=None, help="shadow models (default: the run's, or 1)")
     return p
 

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from data.augment import normalise
+from data.augment import crop_and_flip, draw, normalise
 from data.splits import derive_seed
 from models.checkpoint import atomic
 from models.errors import CompLeakError
@@ -90,6 +90,17 @@ def sensitivity(model, images, statistics, index, seed, device, description="sen
         p = model(moved).double().softmax(1).view(len(rows), SENSITIVITY_SAMPLES, -1)
         results.append(((p - still[:, None]).abs().mean(1) / SENSITIVITY_EPSILON).float().cpu())
     return torch.cat(results).numpy()
+
+
+def augmented(images, rows, seed):
+    """A copy of the pictures [*, h, w, 3] uint8 in which those at `rows` are cropped and flipped as in training.
+
+    The released protocol shows each model its members like this; every model's seed gives other crops.
+    """
+    images = np.array(images)
+    offsets, flips = draw(len(rows), torch.Generator().manual_seed(seed))
+    images[rows] = crop_and_flip(torch.from_numpy(images[rows]), offsets, flips).numpy()
+    return images
 
 
 def noise(seed, row, shape):

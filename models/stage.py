@@ -10,13 +10,15 @@ import numpy as np
 import torch
 
 from data import images, splits
-from models import training
+from models import protocol, training
 from models.checkpoint import ORIGINAL, Layout, Progress, load_model, read_json, read_weights, save_weights, write_json
 from models.cli import choose_device, use_bfloat16
 from models.errors import CompLeakError, UsageError
-from models.query import is_current, load_queries, losses, query, save_arrays, sensitivity
+from models.query import augmented, is_current, load_queries, losses, query, save_arrays, sensitivity
+from models.selection import BestEpoch
 
-RUN_DEFAULTS = {"seed": 0, "shadow_num": 1, "train_size": None, "image_size": 32, "augment": True}
+RUN_DEFAULTS = {"seed": 0, "shadow_num": 1, "train_size": None, "image_size": 32, "augment": True,
+                "protocol": protocol.SOUND}
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,13 @@ def open_stage(args, create=False):
         run = {**RUN_DEFAULTS, **(read_run(layout) if path.exists() else {}), **_given(args)}
     else:
         run = saved_run(layout, args, RUN_DEFAULTS)
+    choices = protocol.parse(run["protocol"])
+    if "augmented_members" in choices and not run["augment"]:
+        raise UsageError(f"--protocol {run['protocol']}: members can be queried through the training's crops and flips "
+                         "only where there are some: leave --no-augment out")
     recipe = training.Recipe(epochs=args.epochs, lr=args.lr, batch_size=args.batch_size, augment=run["augment"],
-                             bfloat16=use_bfloat16(args.amp, device, run["image_size"]), seed=run["seed"])
+                             bfloat16=use_bfloat16(args.amp, device, run["image_size"]), seed=run["seed"],
+                             l2_term="l2_term" in choices, best_epoch="best_epoch" in choices)
     data = images.load(args.dataset_name, args.data_dir, args.data_label, run["image_size"])
     if args.num_cls not in (None, len(data.classes)):
         raise UsageError(f"--num_cls {args.num_cls}: {data.label} has {len(data.classes)} classes")
@@ -72,6 +79,8 @@ def open_stage(args, create=False):
 def _given(args):
     """The run's settings that the command line names."""
     given = {name: getattr(args, name, None) for name in RUN_DEFAULTS}
+    if given["protocol"] is not None:
+        given["protocol"] = protocol.name(given["protocol"])
     return {name: value for name, value in given.items() if value is not None}
 
 
@@ -80,9 +89,10 @@ def read_run(layout):
     path, made_by = layout.result(ORIGINAL, "split.json"), layout.command(ORIGINAL)
     saved = read_json(path, made_by)
     run = saved.get("run") if isinstance(saved, dict) else None
-    if not isinstance(run, dict) or not {*RUN_DEFAULTS, "data_label", "classes"} <= run.keys():
+    if not isinstance(run, dict) or not {*RUN_DEFAULTS, "data_label", "classes"} - {"protocol"} <= run.keys():
         raise CompLeakError(f"{path} is damaged (it lacks the run's settings): delete it and run {made_by}")
-    return run
+    # Runs that do not name a protocol were made before there was a choice.
+    return {"protocol": protocol.SOUND, **run}
 
 
 def saved_run(layout, args, fixed):
@@ -172,12 +182,21 @@ def _train(stage, variant, world, settings, parent, start):
     _keep_lines(files["log.jsonl"], (progress.load() or {"epoch": 0})["epoch"])
     began = time.monotonic()
     training.train(session.model, pictures, labels, stage.data.statistics, recipe, session.technique, progress,
-                   files["log.jsonl"], f"{variant} {world.name}")
+                   files["log.jsonl"], f"{variant} {world.name}", _selection(stage, world))
     tensors = {name: tensor.detach().cpu() for name, tensor in session.pack(session.model).items()}
     save_weights(files["weights.pt"], tensors, settings)
     progress.remove()
     print(f"{variant} {world.name}: trained in {time.monotonic() - began:.0f} s")
     return read_weights(files["weights.pt"], "the command again")
+
+
+def _selection(stage, world):
+    """The released protocol's choice of the epoch, or None: the last."""
+    if not stage.recipe.best_epoch:
+        return None
+    rows = world.non_members[: world.scored]
+    shown = (torch.from_numpy(array[rows]).to(stage.device) for array in (stage.data.images, stage.data.labels))
+    return BestEpoch(*shown, stage.data.statistics, stage.recipe.bfloat16)
 
 
 def _keep_lines(log, epochs):
@@ -191,16 +210,21 @@ def _query(stage, variant, world, saved, model):
     data, description = stage.data, f"{variant} {world.name}"
     meta = {"variant": str(variant), "world": world.name, "weights": saved["fingerprint"],
             "parent": saved["settings"].get("parent"), "split": stage.split.fingerprint, "data": data.fingerprint}
+    pictures = data.images
+    if "augmented_members" in protocol.parse(stage.run["protocol"]):
+        meta["augmented_members"] = True
+        seed = splits.derive_seed(stage.run["seed"], *description.split(), "crops")
+        pictures = augmented(pictures, world.members, seed)
     path = stage.layout.file(variant, world.name, "queries.npz")
     index = query_index(stage.split, stage.query_rows)
     if not is_current(path, {**meta, "rows": stage.query_rows}, index):
-        logits = query(model, data.images, data.statistics, index, stage.device, f"{description} queries")
+        logits = query(model, pictures, data.statistics, index, stage.device, f"{description} queries")
         save_arrays(path, {**meta, "rows": stage.query_rows}, logits=logits, losses=losses(logits, data.labels[index]),
                     labels=data.labels[index], index=index, member=np.isin(index, world.members))
     path = stage.layout.file(variant, world.name, "sensitivity.npz")
     if stage.sensitivity and not is_current(path, {**meta, "seed": stage.run["seed"]}):
         index = np.sort(world.evaluation)
-        values = sensitivity(model, data.images, data.statistics, index, stage.run["seed"], stage.device,
+        values = sensitivity(model, pictures, data.statistics, index, stage.run["seed"], stage.device,
                              f"{description} sensitivity")
         save_arrays(path, {**meta, "seed": stage.run["seed"]}, index=index, sensitivity=values)
 

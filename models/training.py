@@ -15,11 +15,15 @@ from models.errors import CompLeakError
 MOMENTUM = 0.9
 WEIGHT_DECAY = 5e-4
 SAVE_EVERY = 60  # seconds between progress files: a crash costs a minute, a save well under 1% of one
+L2_TERM = 5e-5  # of the released protocol
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one model is trained: SGD with momentum 0.9, weight decay 5e-4, cosine decay over the epochs."""
+    """How one model is trained: SGD with momentum 0.9, weight decay 5e-4, cosine decay over the epochs.
+
+    l2_term and best_epoch are choices of the released protocol (models/protocol.py).
+    """
 
     epochs: int
     lr: float
@@ -27,6 +31,26 @@ class Recipe:
     augment: bool
     bfloat16: bool
     seed: int
+    l2_term: bool = False
+    best_epoch: bool = False
+
+
+class LastEpoch:
+    """Which epoch's weights are kept: the last one's. The base of `models.selection.BestEpoch`."""
+
+    def stop_after(self, model):
+        """Called at the end of each epoch: whether training ends here."""
+        return False
+
+    def finish(self, model):
+        """Called after the last epoch: put the kept weights into the model."""
+
+    def state_dict(self):
+        """What a stopped training needs to go on."""
+        return {}
+
+    def load_state_dict(self, state):
+        """Take back what `state_dict` gave."""
 
 
 class Technique:
@@ -53,20 +77,21 @@ class Technique:
         """Take back what `state_dict` gave."""
 
 
-def train(model, images, labels, statistics, recipe, technique, progress, log_path, description):
+def train(model, images, labels, statistics, recipe, technique, progress, log_path, description, selection=None):
     """Train a model in place on members alone; goes on from a progress file where there is one.
 
     images [n, h, w, 3] uint8 and labels [n] int64 lie on the model's device; statistics is (mean, std).
     Every random choice comes from (recipe.seed, epoch or step), so a stopped run ends in the same weights.
     progress: an object with load() → state or None and save(state). One JSON line an epoch goes to log_path.
+    selection: which epoch is kept, default the last.
     Raises CompLeakError when the loss stops being finite.
     """
-    device = images.device
+    device, selection = images.device, selection or LastEpoch()
     groups = technique.parameter_groups(model, WEIGHT_DECAY)
     optimizer = torch.optim.SGD(groups, lr=recipe.lr, momentum=MOMENTUM, fused=True)
     n = len(images)
     starts = [s for s in range(0, n, recipe.batch_size) if n - s > 1 or n == 1]  # BatchNorm needs two pictures
-    first_epoch, first_step, totals = _resume(progress, model, optimizer, technique, device)
+    first_epoch, first_step, totals = _resume(progress, model, optimizer, technique, selection, device)
     saved_at = time.monotonic()
     bar = tqdm(total=recipe.epochs * len(starts), initial=first_epoch * len(starts) + first_step, unit="step",
                desc=description, mininterval=1)
@@ -84,7 +109,7 @@ def train(model, images, labels, statistics, recipe, technique, progress, log_pa
             totals += _step(model, normalise(pictures, *statistics), labels[rows], optimizer, technique, recipe)
             bar.update()
             if time.monotonic() - saved_at > SAVE_EVERY:
-                progress.save(_state(model, optimizer, technique, epoch, step + 1, totals))
+                progress.save(_state(model, optimizer, technique, selection, epoch, step + 1, totals))
                 saved_at = time.monotonic()
         loss, accuracy = (totals[:2] / totals[2]).tolist()
         if not math.isfinite(loss):
@@ -94,7 +119,10 @@ def train(model, images, labels, statistics, recipe, technique, progress, log_pa
         bar.set_postfix(loss=f"{loss:.3f}", acc=f"{accuracy:.3f}")
         first_step = 0
         totals.zero_()
+        if selection.stop_after(model):
+            break
     bar.close()
+    selection.finish(model)
     if not all(parameter.isfinite().all() for parameter in model.parameters()):
         raise CompLeakError(f"{description}: the last step left weights that are not finite: use a smaller --lr")
     return model
@@ -129,24 +157,28 @@ def _step(model, x, y, optimizer, technique, recipe):
     loss = F.cross_entropy(logits, y)
     optimizer.zero_grad()
     loss.backward()
+    if recipe.l2_term:
+        trained = [parameter for parameter in model.parameters() if parameter.grad is not None]
+        torch._foreach_add_([parameter.grad for parameter in trained], trained, alpha=L2_TERM)
     technique.after_backward()
     optimizer.step()
     technique.after_step()
     return torch.stack([loss.detach() * len(y), (logits.argmax(1) == y).sum(), loss.new_full((), len(y))])
 
 
-def _state(model, optimizer, technique, epoch, step, totals):
+def _state(model, optimizer, technique, selection, epoch, step, totals):
     return {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "technique": technique.state_dict(),
-            "epoch": epoch, "step": step, "totals": totals}
+            "selection": selection.state_dict(), "epoch": epoch, "step": step, "totals": totals}
 
 
-def _resume(progress, model, optimizer, technique, device):
+def _resume(progress, model, optimizer, technique, selection, device):
     state = progress.load()
     if state is None:
         return 0, 0, torch.zeros(3, device=device)
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     technique.load_state_dict(state["technique"])
+    selection.load_state_dict(state.get("selection", {}))
     return state["epoch"], state["step"], state["totals"].to(device)
 
 
@@ -158,5 +190,6 @@ def _log(path, epoch, recipe, loss, accuracy, seconds):
 
 
 def settings(recipe):
-    """The recipe as plain JSON values, for config.json."""
-    return asdict(recipe)
+    """The recipe as plain JSON values, for config.json; choices that are off are not mentioned."""
+    return {name: value for name, value in asdict(recipe).items()
+            if value or name not in ("l2_term", "best_epoch")}

@@ -30,7 +30,7 @@ def sr_inputs(layout):
 def test_models_that_know_nothing_give_every_attack_a_coins_auc(made_up_run):
     layout = made_up_run([PRUNED, CLUSTERED], leak=0.0, n=2000)
     original, pruned = sr_inputs(layout)
-    results = nr.attack(*original, seed=1, device="cpu") | sr.attack(original, pruned, seed=1)
+    results = nr.attack(*original, seed=1, device="cpu") | sr.attack(original, pruned, seed=1)[0]
     assert len(results) == 15
     for variant in (PRUNED, CLUSTERED):
         degree = ["--compress_degree", variant.degree, "--run_dir", str(layout.run_dir)]
@@ -47,7 +47,7 @@ def test_models_that_know_nothing_give_every_attack_a_coins_auc(made_up_run):
 def test_models_that_leak_are_caught_by_every_attack(made_up_run):
     layout = made_up_run([PRUNED], leak=2.0, n=1600)
     original, pruned = sr_inputs(layout)
-    results = nr.attack(*original, seed=1, device="cpu") | sr.attack(original, pruned, seed=1)
+    results = nr.attack(*original, seed=1, device="cpu") | sr.attack(original, pruned, seed=1)[0]
     member = original[0].member
     for name, (scores, decisions) in results.items():
         assert decisions.shape == member.shape and decisions.dtype == bool
@@ -72,13 +72,13 @@ def test_rmia_references_exclude_shadows_that_trained_on_the_point(made_up_run):
 def test_several_shadows_are_used_and_cross_fitted_by_shadow(made_up_run):
     layout = made_up_run([PRUNED], leak=1.0, n=1200, shadow_num=2)
     original, pruned = sr_inputs(layout)
-    both = sr.for_multi(original, pruned, None, seed=0)
+    _, both = sr.attack(original, pruned, seed=0)
     rows = sum(len(shadow.index) for shadow in original[1])
     assert len(both["shadow_SR2"]) == rows == 2 * len(original[0].index)
-    one = sr.for_multi((original[0], original[1][:1]), (pruned[0], pruned[1][:1]), None, seed=0)
+    _, one = sr.attack((original[0], original[1][:1]), (pruned[0], pruned[1][:1]), seed=0)
     assert not np.allclose(both["target_train_based_2"], one["target_train_based_2"])
     # With two shadows, the first one's rows are scored by a forest that saw the second alone.
-    swapped = sr.for_multi((original[0], original[1][1:]), (pruned[0], pruned[1][1:]), None, seed=0)
+    _, swapped = sr.attack((original[0], original[1][1:]), (pruned[0], pruned[1][1:]), seed=0)
     assert not np.allclose(both["shadow_SR2"][: len(one["shadow_SR2"])], one["shadow_SR2"])
     assert not np.allclose(both["shadow_SR2"][len(one["shadow_SR2"]):], swapped["shadow_SR2"])
 
