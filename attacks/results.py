@@ -1,10 +1,44 @@
 """Result files and what is printed of them: attacks' scores and metrics, saved beside the target they score."""
-from attacks.metrics import evaluate
+import numpy as np
+
+from attacks.intervals import auc_interval, bootstrap
+from attacks.metrics import FPRS, auc, balanced_accuracy, checked, resolvable, tpr_at_fpr
 from data.splits import derive_seed
 from models.checkpoint import read_json, write_json
 from models.query import load_arrays, save_arrays
 
-FORMAT = 1
+# 2 added the TPR at 1% FPR; what an older version wrote is made again.
+FORMAT = 2
+
+
+def evaluate(scores, decisions, member, seed):
+    """Everything that is reported of one attack on one set of points, ready for JSON.
+
+    The AUC's interval is from DeLong's variance, those of ACC and TPR from the bootstrap. TPR is at 0.1% FPR (tpr) and
+    at 1% FPR (tpr_1); the first is not resolvable with fewer than 1,000 non-members, the second with fewer than 100.
+
+    Args: scores [n]; decisions [n] bool, or None where no shadow gave a threshold; member [n] bool; seed int of the
+    bootstrap.
+    Returns: dict of floats, [low, high] lists, a bool and two counts; all rates are fractions; what needs decisions is
+    None without them.
+    Raises: CompLeakError as `checked`, or with fewer than two members or non-members.
+    """
+    scores, member = checked(scores, member)
+    decided = decisions is not None
+    decisions = np.asarray(decisions).astype(bool) if decided else None
+    intervals = bootstrap(scores, member, decisions, seed)
+    members = int(member.sum())
+    non_members = len(member) - members
+    tprs = {}
+    for name, fpr in FPRS.items():
+        tprs |= {name: tpr_at_fpr(scores, member, fpr), f"{name}_interval": intervals[name]}
+    return {
+        "acc": balanced_accuracy(decisions, member) if decided else None, "acc_interval": intervals["acc"],
+        "auc": auc(scores, member), "auc_interval": auc_interval(scores, member), **tprs,
+        "tpr_resolvable": resolvable("tpr", non_members),
+        "fpr_of_decision": float(decisions[~member].mean()) if decided else None,
+        "members": members, "non_members": non_members,
+    }
 
 
 def evaluate_all(results, member, seed):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from attacks.cli import open_run
-from attacks.metrics import RESOLVABLE_NON_MEMBERS
+from attacks.metrics import RESOLVABLE_NON_MEMBERS, resolvable
 from attacks.saved import read_configs, read_multi, read_results
 from attacks.writing import screen, write
 from models.checkpoint import ORIGINAL, read_json
@@ -12,7 +12,7 @@ from models.cli import parser, run
 from models.errors import CompLeakError
 from models.stage import load_split
 
-RATES = {"acc": "ACC (%)", "auc": "AUC (%)", "tpr": "TPR at 0.1% FPR (%)"}
+RATES = {"acc": "ACC (%)", "auc": "AUC (%)", "tpr": "TPR at 0.1% FPR (%)", "tpr_1": "TPR at 1% FPR (%)"}
 SHORT = {"metric_based_": "metric", "train_based_": "train", "loss_threshold": "loss", "correctness": "correct",
          "population": "pop", "pruning_": "pruned ", "quantization_": "", "clustering_": "cluster ", "(": "", ")": ""}
 TITLES = {
@@ -122,7 +122,7 @@ def readable(frame):
 
 
 def _cell(row, rate):
-    if rate == "tpr" and not row["tpr_resolvable"]:
+    if not resolvable(rate, row["non_members"]):
         return "not resolvable"
     value, low, high = (100 * row[key] for key in (rate, f"{rate}_low", f"{rate}_high"))
     return f"{value:.2f} [{low:.2f}, {high:.2f}]"
@@ -132,9 +132,10 @@ def overview(frame, down, across):
     """{heading: frame of text}, one block a rate, per cent: `down` is the column that labels rows, `across` columns."""
     names, blocks = frame[across].unique(), {}
     for rate, heading in RATES.items():
-        if rate == "tpr" and not frame["tpr_resolvable"].all():
+        records = frame.to_dict("records")
+        if not all(resolvable(rate, row["non_members"]) for row in records):
             continue
-        cells = {(row[down], row[across]): f"{100 * row[rate]:.2f}" for row in frame.to_dict("records")}
+        cells = {(row[down], row[across]): f"{100 * row[rate]:.2f}" for row in records}
         lines = [[short(label), *(cells.get((label, name), "-") for name in names)] for label in frame[down].unique()]
         blocks[heading] = pd.DataFrame(lines, columns=[down, *map(short, names)])
     return blocks

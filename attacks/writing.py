@@ -3,7 +3,7 @@ import textwrap
 
 from models.checkpoint import atomic
 
-WIDTH = 112
+WIDTH = 120
 LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
          ">": r"\textgreater{}", "|": r"\textbar{}", **{sign: "\\" + sign for sign in "&%$#_{}"}}
 

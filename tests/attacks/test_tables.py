@@ -25,10 +25,11 @@ def made_up(rng, resolvable):
     def interval(value):
         return [value - rng.random() / 100, value + rng.random() / 100]
 
-    acc, auc, tpr = 0.5 + rng.random() / 3, 0.5 + rng.random() / 3, 0.02 + rng.random() / 100
-    return {"acc": acc, "acc_interval": interval(acc), "auc": auc, "auc_interval": interval(auc), "tpr": tpr,
-            "tpr_interval": interval(tpr), "tpr_resolvable": resolvable, "fpr_of_decision": rng.random(),
-            "members": 67, "non_members": 67}
+    values = {"acc": 0.5 + rng.random() / 3, "auc": 0.5 + rng.random() / 3, "tpr": 0.02 + rng.random() / 100,
+              "tpr_1": 0.05 + rng.random() / 100}
+    return {**values, **{f"{rate}_interval": interval(value) for rate, value in values.items()},
+            "tpr_resolvable": resolvable, "fpr_of_decision": rng.random(), "members": 670,
+            "non_members": 1000 if resolvable else 670}
 
 
 def weights(variant):
@@ -80,7 +81,7 @@ def test_csv_keeps_every_value_of_the_json_files(tmp_path):
     for row in rows:
         variant = next(variant for variant in ALL_VARIANTS if str(variant) == row["model"])
         metrics = read_json(layout.result(variant, "NR.json"), "")["attacks"][row["attack"]]
-        for rate in ("acc", "auc", "tpr"):
+        for rate in ("acc", "auc", "tpr", "tpr_1"):
             found = [float(row[key]) for key in (rate, f"{rate}_low", f"{rate}_high")]
             assert found == [metrics[rate], *metrics[f"{rate}_interval"]]
         for key in ("fpr_of_decision", "tpr_resolvable", "members", "non_members"):
@@ -93,11 +94,12 @@ def test_markdown_shows_per_cent_with_intervals(tmp_path):
     path = layout.result(ORIGINAL, "NR.json")
     saved = read_json(path, "")
     saved["attacks"]["RMIA"] |= {"acc": 0.61234, "acc_interval": [0.6, 0.62346], "tpr": 0.0447,
-                                 "tpr_interval": [0.03, 0.05], "auc": 0.7, "auc_interval": [0.695, 0.705]}
+                                 "tpr_interval": [0.03, 0.05], "auc": 0.7, "auc_interval": [0.695, 0.705],
+                                 "tpr_1": 0.1, "tpr_1_interval": [0.08, 0.12]}
     write_json(path, saved)
     run_main(layout)
     page = (layout.tables / "C1.md").read_text()
-    row = "| original | 61.23 [60.00, 62.35] | 70.00 [69.50, 70.50] | 4.47 [3.00, 5.00] |"
+    row = "| original | 61.23 [60.00, 62.35] | 70.00 [69.50, 70.50] | 4.47 [3.00, 5.00] | 10.00 [8.00, 12.00] |"
     assert row in page.split("## RMIA\n")[1].split("## ")[0]
     first = page.split("## ACC (%)\n")[1].split("## ")[0].strip().splitlines()
     heads, cells = ([cell.strip() for cell in line.split("|")] for line in (first[0], first[2]))
