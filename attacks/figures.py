@@ -5,8 +5,7 @@ from matplotlib.figure import Figure
 
 from attacks.cli import open_run
 from attacks.metrics import LOW_FPR, RESOLVABLE_NON_MEMBERS, roc
-from attacks.results import load_scores
-from attacks.saved import attack_commands, read_multi, read_results
+from attacks.saved import attack_commands, attack_scores, read_multi, read_results
 from attacks.tables import short
 from models.checkpoint import ORIGINAL, atomic, read_json
 from models.cli import parser, run
@@ -127,11 +126,7 @@ def auc_figure(layout, read=None):
 def _scores(layout, variant, setting, result, names):
     """({attack: scores [n]}, member [n] bool) of the named attacks that a result holds, from its own scores file."""
     names = [name for name in names if name in result["attacks"]]
-    path = layout.result(variant, f"{setting}_scores.npz")
-    made_by = f"the command that made {setting}.json beside it, after deleting that file"
-    arrays, inputs = load_scores(path, ["member", *names], made_by)
-    if inputs != result["inputs"]:
-        raise CompLeakError(f"{path} was not made together with {setting}.json: run {made_by}")
+    arrays = attack_scores(layout, variant, setting, result, names, ["member"])
     return {name: arrays[name] for name in names}, arrays["member"]
 
 

@@ -1,5 +1,5 @@
 """What a run has saved, what it lacks, and the commands that make it: for tables, figures and the stages after."""
-from attacks.results import FORMAT
+from attacks.results import FORMAT, load_scores
 from models.checkpoint import ALL_VARIANTS, DEGREES, ORIGINAL, read_json
 from models.errors import CompLeakError
 
@@ -40,6 +40,19 @@ def read_current(layout, variant, name, made_by):
         return None
     result = read_json(path, made_by)
     return result if result.get("format") == FORMAT and is_current(layout, result["inputs"]) else None
+
+
+def attack_scores(layout, variant, setting, result, names, also):
+    """{name: array} of the named attacks and of `also` ("index", "member"), from the scores file of a result.
+
+    result: values of the NR.json, SR.json or MR.json; CompLeakError where the two were not made together.
+    """
+    path = layout.result(variant, f"{setting}_scores.npz")
+    made_by = f"the command that made {setting}.json beside it, after deleting that file"
+    arrays, inputs = load_scores(path, [*also, *names], made_by)
+    if inputs != result["inputs"]:
+        raise CompLeakError(f"{path} was not made together with {setting}.json: run {made_by}")
+    return arrays
 
 
 def is_current(layout, inputs):

@@ -30,14 +30,18 @@ def positive(kind, least=0):
     return read
 
 
-def parser(description):
-    """A parser with the flags that every stage takes."""
+def parser(description, several_runs=False):
+    """A parser with the flags that every stage takes; several_runs: args.run_dir is a list of folders."""
     p = Parser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     p.add_argument("--dataset_name", choices=NAMES, default="cifar10", help="data set")
     p.add_argument("--model_name", choices=tuple(MODELS), default="resnet18", help="network")
     p.add_argument("--num_cls", type=int, default=None, help="number of classes, checked against the data")
     p.add_argument("--batch_size", type=positive(int, least=2), default=128, help="pictures (or attack rows) a step")
-    p.add_argument("--run_dir", default=".", help="folder below which results/, results_pruning/, … lie")
+    where = "folder below which results/, results_pruning/, … lie"
+    if several_runs:
+        p.add_argument("--run_dir", nargs="+", default=["."], help=f"{where}; or several, runs of different seeds")
+    else:
+        p.add_argument("--run_dir", default=".", help=where)
     p.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     p.add_argument("--seed", type=int, default=None, help="seed of every random choice (default: the run's, or 0)")
     p.add_argument("--protocol", default=None,

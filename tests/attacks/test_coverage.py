@@ -1,4 +1,4 @@
-"""How often the 95% intervals hold the truth, by simulation; `python -m pytest -s tests/attacks/test_coverage.py` says it."""
+"""How often the 95% intervals hold the truth, by simulation: `python -m pytest -s tests/attacks/test_coverage.py`."""
 import numpy as np
 import pytest
 from scipy.stats import norm

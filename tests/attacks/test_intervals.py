@@ -40,8 +40,8 @@ def shares(values, possible):
 # The bootstrap.
 
 @pytest.mark.parametrize(("scores", "fpr"), [
-    ([3, 1, 2, 4, 2, 1, 0], 0.0), ([3, 1, 2, 4, 2, 1, 0], 0.3), ([3, 1, 2, 4, 2, 1, 0], 0.6), ([2, 2, 2, 2, 2, 1, 1], 0.3),
-    ([1, 1, 1, 1, 1, 1, 1], 0.3), ([np.inf, 1, -np.inf, np.inf, 0, 1, -1], 0.3)])
+    ([3, 1, 2, 4, 2, 1, 0], 0.0), ([3, 1, 2, 4, 2, 1, 0], 0.3), ([3, 1, 2, 4, 2, 1, 0], 0.6),
+    ([2, 2, 2, 2, 2, 1, 1], 0.3), ([1, 1, 1, 1, 1, 1, 1], 0.3), ([np.inf, 1, -np.inf, np.inf, 0, 1, -1], 0.3)])
 def test_fast_bootstrap_has_the_distribution_of_all_resamples(scores, fpr):
     """Three members and four non-members: all 27 · 256 equally likely resamples, counted."""
     scores, member = np.array(scores, dtype=float), np.arange(7) < 3
