@@ -2,7 +2,7 @@
 from attacks import nr
 from attacks.cli import attack_parser, open_run, variants
 from attacks.inputs import read_variant
-from attacks.results import evaluate_all, finished, report, save
+from attacks.results import as_arrays, evaluate_all, finished, report, save
 from models import protocol
 from models.checkpoint import ORIGINAL
 from models.cli import choose_device, run
@@ -32,9 +32,9 @@ def attack_variant(layout, variant, args, run_settings):
     if result is None:
         results = nr.attack(target, shadows, seed, choose_device(args.device), args.batch_size, args.rmia_a,
                             choices)
-        arrays = {name: scores for name, (scores, _) in results.items()}
-        result = save(path, layout.result(variant, "NR_scores.npz"), inputs, evaluate_all(results, target.member, seed),
-                      {"index": target.index, "member": target.member, **arrays})
+        arrays = {"index": target.index, "member": target.member, **as_arrays(results)}
+        metrics = evaluate_all(results, target.member, seed, choices)
+        result = save(path, layout.result(variant, "NR_scores.npz"), inputs, metrics, arrays)
     if "SAMIA" not in result["attacks"]:
         print("SAMIA is left out: it needs sensitivity.npz beside each queries.npz")
     report(f"CompLeakNR, {variant}: {len(target.index)} rows of the target", result["attacks"])

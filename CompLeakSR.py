@@ -2,7 +2,7 @@
 from attacks import sr
 from attacks.cli import attack_parser, open_run, variants
 from attacks.inputs import check_pair, read_variant
-from attacks.results import evaluate_all, finished, report, save
+from attacks.results import as_arrays, evaluate_all, finished, report, save
 from attacks.saved import attack_commands, read_current
 from models import protocol
 from models.checkpoint import ORIGINAL
@@ -25,9 +25,9 @@ def attack_variant(layout, variant, args, run_settings):
     result = finished(path, inputs)
     if result is None:
         results, for_multi = sr.attack(original, compressed, seed)
-        arrays = {name: scores for name, (scores, _) in results.items()} | for_multi
-        result = save(path, layout.result(variant, "SR_scores.npz"), inputs, evaluate_all(results, target.member, seed),
-                      {"index": target.index, "member": target.member, **arrays})
+        arrays = {"index": target.index, "member": target.member, **as_arrays(results), **for_multi}
+        metrics = evaluate_all(results, target.member, seed, choices)
+        result = save(path, layout.result(variant, "SR_scores.npz"), inputs, metrics, arrays)
     for model in (ORIGINAL, variant):
         report_nr(layout, model)
     report(f"CompLeakSR, original + {variant}: {len(target.index)} rows of the target", result["attacks"])

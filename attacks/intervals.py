@@ -68,6 +68,13 @@ def bootstrap(scores, member, decisions, seed, resamples=RESAMPLES):
     return {"acc": acc, **tprs}
 
 
+def resamples_of(member, rng, resamples):
+    """Positions [n] of each stratified resample, one after the other: the plain bootstrap. member [n] bool."""
+    sides = [np.flatnonzero(member), np.flatnonzero(~member)]
+    for _ in range(resamples):
+        yield np.concatenate([rng.choice(side, len(side)) for side in sides])
+
+
 def paired_tprs(attacks, member, fpr, seed, resamples=RESAMPLES):
     """TPRs at an FPR of several attacks in the same stratified resamples of the points: [attacks, resamples].
 

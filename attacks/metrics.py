@@ -86,6 +86,14 @@ def tpr_at_fpr(scores, member, fpr=LOW_FPR):
     return float(true_rates[false_rates <= fpr].max())
 
 
+def interpolated_tpr(scores, member, fpr=LOW_FPR):
+    """TPR at exactly this FPR, linearly between the ROC's points, as the released protocol reads it.
+
+    Args, returns and raises as `tpr_at_fpr`. Along a tie it credits an attack with thresholds that it does not have.
+    """
+    return float(np.interp(fpr, *roc(scores, member)))
+
+
 def allowed_false_positives(non_members, fpr):
     """How many of this many non-members may be above a threshold whose FPR is at most `fpr`, a fraction."""
     return int(np.flatnonzero(np.arange(non_members + 1) / non_members <= fpr)[-1])

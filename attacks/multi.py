@@ -5,7 +5,7 @@ from tqdm import tqdm
 from attacks.cli import open_run
 from attacks.inputs import read_variant, stacked
 from attacks.multi_network import multi_score, side_by_side, train_multi
-from attacks.results import evaluate_all, finished, load_scores, report, save
+from attacks.results import as_arrays, evaluate_all, finished, load_scores, report, save
 from attacks.samia import accuracy_judge
 from attacks.saved import attack_commands
 from data.splits import derive_seed
@@ -74,9 +74,9 @@ def attack_groups(layout, seed, device, groups=None, shadow_num=None, choices=fr
         results[f"{name}, {setting}"] = attack(
             [read[v][0] for v in variants], [outputs[v] for v in variants], scores, members,
             derive_seed(seed, "MR", name, setting), device, "best_attack_epoch" in choices)
-    arrays = {name: scores for name, (scores, _) in results.items()}
-    return save(path, layout.result(ORIGINAL, "MR_scores.npz"), inputs, evaluate_all(results, target.member, seed),
-                {"index": target.index, "member": target.member, **arrays})
+    metrics = evaluate_all(results, target.member, seed, choices)
+    return save(path, layout.result(ORIGINAL, "MR_scores.npz"), inputs, metrics,
+                {"index": target.index, "member": target.member, **as_arrays(results)})
 
 
 def sr_scores(layout, variant, models):

@@ -1,24 +1,26 @@
 """Result files and what is printed of them: attacks' scores and metrics, saved beside the target they score."""
 import numpy as np
 
-from attacks.intervals import auc_interval, bootstrap
-from attacks.metrics import FPRS, auc, balanced_accuracy, checked, resolvable, tpr_at_fpr
+from attacks.intervals import auc_interval, bootstrap, percentile_interval, resamples_of
+from attacks.metrics import FPRS, auc, balanced_accuracy, checked, interpolated_tpr, resolvable, tpr_at_fpr
 from data.splits import derive_seed
 from models.checkpoint import read_json, write_json
 from models.query import load_arrays, save_arrays
 
 # 2 added the TPR at 1% FPR; what an older version wrote is made again.
 FORMAT = 2
+DECIDED = "decided "
+INTERPOLATED_RESAMPLES = 400
 
 
-def evaluate(scores, decisions, member, seed):
+def evaluate(scores, decisions, member, seed, interpolated=False):
     """Everything that is reported of one attack on one set of points, ready for JSON.
 
     The AUC's interval is from DeLong's variance, those of ACC and TPR from the bootstrap. TPR is at 0.1% FPR (tpr) and
     at 1% FPR (tpr_1); the first is not resolvable with fewer than 1,000 non-members, the second with fewer than 100.
 
     Args: scores [n]; decisions [n] bool, or None where no shadow gave a threshold; member [n] bool; seed int of the
-    bootstrap.
+    bootstrap; interpolated: TPRs as the released protocol reads them off the ROC curve.
     Returns: dict of floats, [low, high] lists, a bool and two counts; all rates are fractions; what needs decisions is
     None without them.
     Raises: CompLeakError as `checked`, or with fewer than two members or non-members.
@@ -31,7 +33,10 @@ def evaluate(scores, decisions, member, seed):
     non_members = len(member) - members
     tprs = {}
     for name, fpr in FPRS.items():
-        tprs |= {name: tpr_at_fpr(scores, member, fpr), f"{name}_interval": intervals[name]}
+        value, interval = tpr_at_fpr(scores, member, fpr), intervals[name]
+        if interpolated:
+            value, interval = interpolated_tpr(scores, member, fpr), _interpolated_interval(scores, member, fpr, seed)
+        tprs |= {name: value, f"{name}_interval": interval}
     return {
         "acc": balanced_accuracy(decisions, member) if decided else None, "acc_interval": intervals["acc"],
         "auc": auc(scores, member), "auc_interval": auc_interval(scores, member), **tprs,
@@ -41,10 +46,34 @@ def evaluate(scores, decisions, member, seed):
     }
 
 
-def evaluate_all(results, member, seed):
-    """{attack: metrics} of {attack: (scores, decisions)}, the intervals from one seed."""
-    bootstrap_seed = derive_seed(seed, "bootstrap")
-    return {name: evaluate(scores, decisions, member, bootstrap_seed) for name, (scores, decisions) in results.items()}
+def _interpolated_interval(scores, member, fpr, seed):
+    resamples = resamples_of(member, np.random.default_rng(seed), INTERPOLATED_RESAMPLES)
+    return percentile_interval([interpolated_tpr(scores[rows], member[rows], fpr) for rows in resamples])
+
+
+def evaluate_all(results, member, seed, choices=frozenset()):
+    """{attack: metrics} of {attack: (scores, decisions)}, the intervals from one seed.
+
+    choices: of the released protocol (models/protocol.py), of which interpolated_tpr matters here.
+    """
+    bootstrap_seed, interpolated = derive_seed(seed, "bootstrap"), "interpolated_tpr" in choices
+    return {name: evaluate(scores, decisions, member, bootstrap_seed, interpolated)
+            for name, (scores, decisions) in results.items()}
+
+
+def as_arrays(results):
+    """{attack: (scores, decisions)} as arrays for a scores file: the scores by name, decisions under DECIDED + name."""
+    arrays = {name: scores for name, (scores, _) in results.items()}
+    return arrays | {DECIDED + name: decisions for name, (_, decisions) in results.items() if decisions is not None}
+
+
+def load_decided(path, made_by):
+    """(index [m], member [m], {attack: (scores, decisions)}) of a scores file, or None where there is none."""
+    if not path.exists():
+        return None
+    arrays, _ = load_scores(path, None, made_by)
+    names = [name.removeprefix(DECIDED) for name in arrays if name.startswith(DECIDED)]
+    return arrays["index"], arrays["member"], {name: (arrays[name], arrays[DECIDED + name]) for name in names}
 
 
 def finished(path, inputs):

@@ -1,0 +1,154 @@
+"""attacks/ablation.py on a tiny run: each choice moves what it should, and nothing else; finished work stays."""
+import json
+
+import numpy as np
+import pytest
+
+import train
+from attacks import ablation, classifiers, samia
+from attacks.differences import differences
+from attacks.metrics import interpolated_tpr, roc
+from models import protocol
+from models.checkpoint import ORIGINAL, Layout, Variant
+from models.errors import CompLeakError, UsageError
+from models.query import load_queries
+from models.resnet import MODELS, ResNet
+from pruning import prune
+
+TINY = ["--dataset_name", "digits", "--device", "cpu", "--amp", "off", "--query_rows", "scored", "--no-sensitivity"]
+FLAGS = ["--dataset_name", "digits", "--device", "cpu"]
+PRUNED = Variant("pruning", "0.6")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small():
+    """Narrow networks, small forests, short trainings of the attack networks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(MODELS, "resnet18", lambda classes: ResNet(classes, widths=(4, 8, 8, 16)))
+        patch.setattr(classifiers, "TREES", 10)
+        patch.setattr(ablation.multi, "GROUPS", {"pruned": [PRUNED]})
+        train_network = samia.train_network
+        patch.setattr("attacks.multi_network.train_network",
+                      lambda *args, **more: train_network(*args[:6], 3, *args[7:], **more))
+        yield
+
+
+@pytest.fixture(scope="module")
+def ablated(small, tmp_path_factory):
+    """(Layout of a sound run, Layout of one trained with the best epoch) after the ablation of every choice."""
+    folders = [tmp_path_factory.mktemp(name) for name in ("sound", "retrained")]
+    for folder, protocol_name in zip(folders, ("sound", "best_epoch"), strict=True):
+        train.main([*TINY, "--image_size", "12", "--train_size", "150", "--epochs", "2", "--lr", "0.05", "--run_dir",
+                    str(folder), "--protocol", protocol_name])
+        prune.main([*TINY, "--prune_epochs", "1", "--lr", "0.01", "--run_dir", str(folder)])
+    choices = [choice for choice in [*ablation.ALONE, "together"] if choice != "int8_shadow"]
+    ablation.main([*FLAGS, "--run_dir", str(folders[0]), "--choices", *choices, "--retrained", str(folders[1])])
+    return tuple(Layout(folder, "digits", "resnet18") for folder in folders)
+
+
+def rows(layout, choice, setting=None):
+    saved = json.loads(layout.result(ORIGINAL, "ablation.json").read_text())
+    return [row for row in saved["rows"] if row["choice"] == choice and setting in (None, row["setting"])]
+
+
+def moved(found, rate="auc"):
+    return {row["attack"]: row[rate]["difference"] for row in found if row[rate]["difference"] != 0}
+
+
+def test_queries_of_members_alone_change_as_in_a_run_of_that_protocol(ablated, tmp_path):
+    layout = ablated[0]
+    copy = Layout(layout.run_dir / "ablation" / "augmented_members", "digits", "resnet18")
+    for variant in (ORIGINAL, PRUNED):
+        before, after = (load_queries(one.file(variant, "target", "queries.npz"), "it") for one in (layout, copy))
+        assert np.array_equal(before.logits[~before.member], after.logits[~after.member])
+        assert (before.logits[before.member] != after.logits[after.member]).any(1).mean() > 0.9
+    train.main([*TINY, "--image_size", "12", "--train_size", "150", "--epochs", "2", "--lr", "0.05", "--run_dir",
+                str(tmp_path), "--protocol", "augmented_members"])
+    whole = load_queries(Layout(tmp_path, "digits", "resnet18").file(ORIGINAL, "target", "queries.npz"), "it")
+    mine = load_queries(copy.file(ORIGINAL, "target", "queries.npz"), "it")
+    assert np.allclose(whole.logits, mine.logits, atol=1e-4) and whole.meta == mine.meta
+
+
+def test_weights_are_shared_and_the_sound_run_is_left_alone(ablated):
+    layout = ablated[0]
+    for choice in ("augmented_members", "in_sample_forests"):
+        copy = Layout(layout.run_dir / "ablation" / choice, "digits", "resnet18")
+        assert copy.file(PRUNED, "target", "weights.pt").samefile(layout.file(PRUNED, "target", "weights.pt"))
+    assert json.loads(layout.result(ORIGINAL, "split.json").read_text())["run"]["protocol"] == "sound"
+    assert "protocol" not in json.loads(layout.result(PRUNED, "SR.json").read_text())["inputs"]
+
+
+def test_each_choice_moves_its_own_settings(ablated):
+    layout = ablated[0]
+    assert moved(rows(layout, "augmented_members", "NR")) and moved(rows(layout, "augmented_members", "SR"))
+    assert set(moved(rows(layout, "rmia_population"))) <= {"RMIA (population)"}
+    assert not moved(rows(layout, "in_sample_forests", "NR")) and not moved(rows(layout, "in_sample_forests", "SR"))
+    assert moved(rows(layout, "in_sample_forests", "MR"))
+    assert not moved(rows(layout, "interpolated_tpr")) and not moved(rows(layout, "interpolated_tpr"), "acc")
+    assert all(row["acc"]["difference"] >= 0 for row in rows(layout, "best_attack_epoch", "MR"))
+    assert rows(layout, "best_epoch", "SR") and moved(rows(layout, "together", "MR"))
+
+
+def test_the_table_shows_every_choice_with_its_words(ablated):
+    made = ablation.table(ablated[0])
+    assert any(protocol.CHOICES["augmented_members"] in heading for heading in made.blocks)
+    assert (ablated[0].tables / "ablation.md").read_text().count("→") == 3 * len(made.frame) + 1
+    assert ablation.table(ablated[1]) is None
+
+
+def test_a_second_run_repeats_nothing(ablated, capsys):
+    layout = ablated[0]
+    watched = [path for path in layout.run_dir.rglob("*") if path.name in ("SR.json", "queries.npz", "MR.json")]
+    before = {path: path.stat().st_mtime_ns for path in watched}
+    ablation.main([*FLAGS, "--run_dir", str(layout.run_dir), "--choices", "augmented_members", "in_sample_forests"])
+    capsys.readouterr()
+    assert {path: path.stat().st_mtime_ns for path in watched} == before
+
+
+@pytest.mark.parametrize(("flags", "says"), [(["--variants", "pruning_0.9"], "the run has pruning_0.6"),
+                                             (["--protocol", "released"], "has protocol sound")])
+def test_bad_flags(ablated, flags, says):
+    with pytest.raises(UsageError, match=says):
+        ablation.main([*FLAGS, "--run_dir", str(ablated[0].run_dir), *flags])
+
+
+def test_other_pictures_and_unsound_runs_are_refused(ablated):
+    with pytest.raises(UsageError, match="its protocol is best_epoch; name a sound run"):
+        ablation.main([*FLAGS, "--run_dir", str(ablated[1].run_dir)])
+    args = type("Args", (), {"dataset_name": "digits", "data_dir": None, "data_label": None})
+    wrong = json.loads(ablated[0].result(ORIGINAL, "split.json").read_text())
+    wrong["run"]["image_size"] = 16
+    path = ablated[1].result(ORIGINAL, "split.json")
+    path.write_text(json.dumps(wrong))
+    with pytest.raises(CompLeakError, match="is not the data of the run"):
+        ablation.load_data(ablated[1], args)
+
+
+def test_differences_against_the_plain_paired_bootstrap():
+    rng = np.random.default_rng(0)
+    member = np.arange(3000) < 1500
+    before = member + rng.normal(size=3000)
+    after = before + member + 0.3 * rng.normal(size=3000)
+    found = differences((before, before > 0.5), (after, after > 1), member, seed=1)
+    plain = []
+    for _ in range(400):
+        drawn = np.concatenate([rng.choice(np.flatnonzero(side), side.sum()) for side in (member, ~member)])
+        accs = [(decided[drawn][member[drawn]].mean() + 1 - decided[drawn][~member[drawn]].mean()) / 2
+                for decided in (before > 0.5, after > 1)]
+        plain.append(accs[1] - accs[0])
+    width = np.diff(np.percentile(plain, [2.5, 97.5])).item()
+    assert np.diff(found["acc"]["interval"]).item() == pytest.approx(width, rel=0.2)
+    for rate in ("acc", "auc", "tpr"):
+        low, high = found[rate]["interval"]
+        assert 0 < low < found[rate]["difference"] < high
+        assert found[rate]["changed"] - found[rate]["sound"] == pytest.approx(found[rate]["difference"])
+    same = differences((before, before > 0.5), (before, before > 0.5), member, seed=1)
+    assert all(same[rate]["difference"] == 0 and same[rate]["interval"] == [0, 0] for rate in same)
+
+
+def test_interpolated_tpr_lies_between_the_points_of_the_curve():
+    scores, member = np.array([4.0, 3, 2, 1]), np.array([True, False, True, False])
+    assert interpolated_tpr(scores, member, 0.25) == 0.5
+    scores, member = np.array([3.0, 3, 2, 1]), np.array([True, False, True, False])
+    fpr, tpr = roc(scores, member)
+    assert interpolated_tpr(scores, member, 0.25) == pytest.approx(np.interp(0.25, fpr, tpr)) == pytest.approx(0.25)
