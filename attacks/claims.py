@@ -119,7 +119,7 @@ def judge_runs(runs):
         rows += compare_all("tpr", [pair for pair in pairs if pair.judged != EQUIVALENCE], runs)
     else:
         print("TPR at 0.1% FPR is not compared: it is not resolvable with fewer than 1,000 non-members")
-    comparisons = [{**row, "attack": label(row["attack"]), "against": label(row["against"])} for row in rows]
+    comparisons = [plain(row) for row in rows]
     origins = [{"seed": one.seed, "split": one.split, "results": together.fingerprint(one.layout)} for one in runs]
     return {"format": FORMAT, "runs": origins, "comparisons": comparisons,
             "verdicts": {claim: overall(claim, comparisons) for claim in dict.fromkeys(pair.claim for pair in pairs)}}
@@ -130,6 +130,18 @@ def compare_all(metric, pairs, runs):
     keys = list(dict.fromkeys(key for pair in pairs for key in (pair.attack, pair.against)))
     return compare(metric, pairs, [measure(metric, one.scores, one.member, keys, derive_seed(one.seed, "claims"))
                                    for one in runs])
+
+
+def plain(row):
+    """A row ready for JSON: attacks in words, six digits, nothing that is empty but the spread of a single run."""
+    def digits(value):
+        if isinstance(value, list):
+            return list(map(digits, value))
+        return float(f"{value:.6g}") if isinstance(value, float) else value
+
+    row = {**row, "attack": label(row["attack"]), "against": label(row["against"])}
+    return {name: digits(value) for name, value in row.items()
+            if name == "spread" or (value is not None and name not in ("error", "needs_signal"))}
 
 
 def label(key):
@@ -152,9 +164,11 @@ def overall(claim, rows):
         judged[way] = {"auc": strictest(words)}
         if by_tpr:
             judged[way]["tpr"] = strictest(map(judge, by_tpr))
-        sentences.append(f"{STATEMENTS[claim, way]}: {judged[way]['auc']} ({words.count(SUPPORTED)} of {len(words)} "
-                         f"supported, {words.count(CONTRADICTED)} contradicted; {effect(by_auc)})"
-                         + (f", TPR at 0.1% FPR {judged[way]['tpr']}" if by_tpr else ""))
+        count = f"{words.count(SUPPORTED)} of {len(words)}"
+        if CONTRADICTED in words:
+            count += f", {words.count(CONTRADICTED)} contradicted"
+        sentences.append(f"{STATEMENTS[claim, way]}: {judged[way]['auc']} ({count}; {effect(by_auc)})"
+                         + (f", by TPR at 0.1% FPR {judged[way]['tpr']}" if by_tpr else ""))
     word = strictest(found["auc"] for found in judged.values())
     return {"verdict": word, "text": f"{claim} {word}. " + "; ".join(sentences) + ".", "judged": judged}
 
@@ -162,9 +176,10 @@ def overall(claim, rows):
 def effect(found):
     """The range of the parts' hardest comparisons in words, in points of AUC."""
     worst = sorted((hardest(part) for part in found), key=lambda row: row["difference"])
-    ends = [f"{100 * row['difference']:+.1f} ({row['attack']} against {row['against']})"
-            for row in (worst[0], worst[-1])]
-    return "least favourable comparison of each, in points of AUC: " + " to ".join(dict.fromkeys(ends))
+    # Adding 0 turns -0.0 into 0.0.
+    ends = [f"{round(100 * row['difference'], 1) + 0.0:+.1f}" for row in (worst[0], worst[-1])]
+    against = dict.fromkeys(row["against"] for row in (worst[0], worst[-1]))
+    return f"{' to '.join(dict.fromkeys(ends))} points of AUC against {' and '.join(against)}"
 
 
 # Files.

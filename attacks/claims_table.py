@@ -20,7 +20,8 @@ RULES = (
     "against SR2 (RF) of each of its models, MR without against train_based_2 (RF) of each; every NR attack: MR "
     "against every NR attack on the models it is given. All comparisons of a line must be supported for the line "
     "to be, one contradicted contradicts it, else it is undecided; likewise from lines to claims, by AUC. No "
-    "attack is picked by its result: each line shows its least favourable comparison only for the reader.")
+    "attack is picked by its result: each line shows its least favourable comparison, and each sentence the range "
+    "of these, only for the reader.")
 
 
 def table_of(saved):
@@ -51,7 +52,7 @@ def frame(saved):
     rows = []
     for row in saved["comparisons"]:
         low, high = row["interval"]
-        kept = {name: value for name, value in row.items() if name not in ("interval", "needs_signal", "sign")}
+        kept = {name: value for name, value in row.items() if name not in ("interval", "sign")}
         rows.append({**kept, "low": low, "high": high, "per_seed": " ".join(map(str, row["per_seed"]))})
     return pd.DataFrame(rows)
 
