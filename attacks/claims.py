@@ -9,6 +9,7 @@ from attacks.comparisons import (
     MARGIN,
     SAME_FAMILY,
     SUPPORTED,
+    UNDECIDED,
     Pair,
     compare,
     hardest,
@@ -35,13 +36,15 @@ MAIN_SR = "SR2 (RF)"
 # What MR aggregates, by what it knows: the one-reference attack on each model.
 AGGREGATED = {"with the original": ("SR", "SR2 (RF)"), "without the original": ("NR", "train_based_2 (RF)")}
 STATEMENTS = {
-    ("C1", EVERY_NR): "Heavily compressed models (90% pruned, 4 centroids) leak less than the original",
+    ("C1", EVERY_NR): "heavily compressed models (90% pruned, 4 centroids) leak less than the original",
     ("C1", EQUIVALENCE): f"lightly compressed ones (60% pruned, int8, 16 centroids) leak as much, AUC ±{MARGIN:g}",
     ("C2", SAME_FAMILY): "SR beats the same attack without the reference on either model",
     ("C2", EVERY_NR): f"{MAIN_SR} beats every NR attack on either model",
     ("C3", SAME_FAMILY): "MR beats the attack it aggregates on each of its models",
     ("C3", EVERY_NR): "MR beats every NR attack on its models",
 }
+
+EXPECTED = {("C1", EVERY_NR): len(HEAVY), ("C1", EQUIVALENCE): len(LIGHT)}
 
 
 # Which comparisons each claim makes. keys: (setting, model, attack) of every attack that all runs have.
@@ -153,24 +156,30 @@ def label(key):
 
 
 def overall(claim, rows):
-    """{"verdict", "text", "judged"} of one claim: by AUC the strictest of its parts; TPR's words stand beside it."""
+    """{"verdict", "text", "judged"} of one claim: by AUC the strictest of its parts; TPR's words stand beside it.
+
+    What could not be judged, a way or one of C1's models, is undecided, so half the evidence never supports a claim.
+    """
     judged, sentences = {}, []
-    for way in [way for name, way in STATEMENTS if name == claim]:
+    ways = [way for name, way in STATEMENTS if name == claim]
+    for way in ways:
         mine = [part for part in parts(rows) if (part[0]["claim"], part[0]["judged"]) == (claim, way)]
         if not mine:
             continue
         by_auc, by_tpr = ([part for part in mine if part[0]["metric"] == metric] for metric in ("auc", "tpr"))
-        words = [judge(part) for part in by_auc]
+        missing = [UNDECIDED] * (EXPECTED.get((claim, way), 0) - len(by_auc))
+        words = [judge(part) for part in by_auc] + missing
         judged[way] = {"auc": strictest(words)}
         if by_tpr:
-            judged[way]["tpr"] = strictest(map(judge, by_tpr))
+            judged[way]["tpr"] = strictest([*map(judge, by_tpr), *missing])
         count = f"{words.count(SUPPORTED)} of {len(words)}"
         if CONTRADICTED in words:
             count += f", {words.count(CONTRADICTED)} contradicted"
         sentences.append(f"{STATEMENTS[claim, way]}: {judged[way]['auc']} ({count}; {effect(by_auc)})"
                          + (f", by TPR at 0.1% FPR {judged[way]['tpr']}" if by_tpr else ""))
-    word = strictest(found["auc"] for found in judged.values())
-    return {"verdict": word, "text": f"{claim} {word}. " + "; ".join(sentences) + ".", "judged": judged}
+    word = strictest(judged[way]["auc"] if way in judged else UNDECIDED for way in ways)
+    text = "; ".join(sentences)
+    return {"verdict": word, "text": f"{claim} {word}. {text[:1].upper()}{text[1:]}.", "judged": judged}
 
 
 def effect(found):

@@ -1,7 +1,7 @@
 """claims.json as a table: verdicts, each part's hardest comparison, and the rules in the caption."""
 import pandas as pd
 
-from attacks.comparisons import EQUIVALENCE, MARGIN, hardest, judge, parts
+from attacks.comparisons import CONTRADICTED, EQUIVALENCE, MARGIN, SUPPORTED, hardest, judge, parts
 from attacks.tables import Table, short
 
 METRICS = {"auc": "AUC", "tpr": "TPR at 0.1% FPR"}
@@ -14,14 +14,14 @@ RULES = (
     "(contradicted) when its corrected p is below 0.05 and the difference lies on the claim's side (the other "
     "side), else undecided. C1: each NR attack on 90% pruned and 4 centroids must find less than on the original, "
     "where it finds anything there (its interval does not reach chance); on 60% pruned, int8 and 16 centroids its "
-    f"AUC must be within ±{MARGIN:g} by two one-sided tests (contradicted: outside it). C2, same family: SR1 and "
-    "SR2, LR and RF, against train_based_1 and 2 with the same classifier on the original and on the compressed "
-    "model; every NR attack: SR2 (RF) against every NR attack on either. C3, same family: MR with the original "
-    "against SR2 (RF) of each of its models, MR without against train_based_2 (RF) of each; every NR attack: MR "
-    "against every NR attack on the models it is given. All comparisons of a line must be supported for the line "
-    "to be, one contradicted contradicts it, else it is undecided; likewise from lines to claims, by AUC. No "
-    "attack is picked by its result: each line shows its least favourable comparison, and each sentence the range "
-    "of these, only for the reader.")
+    f"AUC must be within ±{MARGIN:g} by two one-sided tests (contradicted: outside it, by a p of its own, then "
+    "shown). C2, same family: SR1 and SR2, LR and RF, against train_based_1 and 2 with the same classifier on the "
+    "original and on the compressed model; every NR attack: SR2 (RF) against every NR attack on either. C3, same "
+    "family: MR with the original against SR2 (RF) of each of its models, MR without against train_based_2 (RF) "
+    "of each; every NR attack: MR against every NR attack on the models it is given. All comparisons of a line "
+    "must be supported for the line to be, one contradicted contradicts it, else it is undecided; likewise from "
+    "lines to claims, by AUC; what is missing is undecided. No attack is picked by its result: each line shows "
+    "its least favourable comparison, and each sentence the range of these, only for the reader.")
 
 
 def table_of(saved):
@@ -73,14 +73,17 @@ def lines(saved, metric):
     for part in parts(row for row in saved["comparisons"] if row["metric"] == metric):
         row, counted = hardest(part), [one for one in part if one["counts"]]
         low, high = (100 * end for end in row["interval"])
+        p, p_holm = row["p"], row["p_holm"]
+        if row["judged"] == EQUIVALENCE and row["verdict"] == CONTRADICTED:
+            p, p_holm = row["p_outside"], row["p_outside_holm"]
         each = " ".join(f"{100 * value:+.2f}" for value in row["per_seed"])
         rows.append({
             "claim": row["claim"], "what": _what(row), "judged by": row["judged"],
             "hardest against": short(row["against"]),
-            "difference": f"{100 * row['difference']:+.2f} [{low:.2f}, {high:.2f}]", "p": _p(row["p"]),
-            "p Holm": _p(row["p_holm"]), "per seed": each,
+            "difference": f"{100 * row['difference']:+.2f} [{low:.2f}, {high:.2f}]", "p": _p(p), "p Holm": _p(p_holm),
+            "per seed": each,
             "spread": "-" if row["spread"] is None else f"{100 * row['spread']:.2f}",
-            "supported": f"{sum(one['verdict'] == 'supported' for one in counted)} of {len(counted)}",
+            "supported": f"{sum(one['verdict'] == SUPPORTED for one in counted)} of {len(counted)}",
             "verdict": judge(part)})
     return pd.DataFrame(rows)
 
