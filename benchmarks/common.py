@@ -28,12 +28,25 @@ class Row:
     command: str
 
 
-def parser(description):
-    """A parser with the flags that every benchmark takes."""
+def parser(description, device="cpu"):
+    """A parser with the flags that every benchmark takes; device None: the row is about a CPU whatever there is."""
     p = Parser(description=description)
-    p.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
+    if device:
+        p.add_argument("--device", default=device, help="cpu, cuda or cuda:N (default: cpu)")
     p.add_argument("--results", type=Path, default=RESULTS, help="folder for the JSON (default: benchmarks/results)")
     return p
+
+
+def parse(p, argv, about=("device", "results")):
+    """The arguments, with `load`, the machine's load average before the measuring, and `trial`.
+
+    A trial is a run whose flags, but for those named in `about`, are not the defaults: it measures something else than
+    its row says, so the table leaves it out.
+    """
+    args = p.parse_args(argv)
+    args.load = os.getloadavg()[0]
+    args.trial = any(value != p.get_default(name) for name, value in vars(args).items() if name not in (*about, "load"))
+    return args
 
 
 def cuda_only(device, row):
@@ -73,20 +86,22 @@ def machine(device):
     return cpu if device.type == "cpu" else f"{device_name(device)}, {cpu}"
 
 
-def save(row, folder, device, load, measured, met, figures, settings):
+def save(row, args, device, measured, met, figures, settings):
     """Write the row's JSON and print it in two lines.
 
-    load: `os.getloadavg()[0]` before the measuring, which says whether the machine was idle; measured: one line of
-    text for the table; met: whether the goal is reached, bool; figures, settings: {name: plain JSON value}.
+    measured: one line of text for the table; met: whether the goal is reached, bool; figures, settings: {name: plain
+    JSON value}. What a CPU's row gives on a GPU goes into a file of its own.
     """
-    record = {"format": FORMAT, **asdict(row), "measured": measured, "met": bool(met), "figures": figures,
-              "settings": settings, "machine": machine(device), "threads": torch.get_num_threads(),
-              "load_before": round(load, 2), "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+    record = {"format": FORMAT, **asdict(row), "measured": measured, "met": bool(met), "trial": args.trial,
+              "figures": figures, "settings": settings, "machine": machine(device), "threads": torch.get_num_threads(),
+              "load_before": round(args.load, 2), "date": datetime.now(UTC).strftime("%Y-%m-%d"),
               "python": platform.python_version(),
               "versions": {name: version(name) for name in ("torch", "numpy", "scipy", "scikit-learn")}}
-    write_json(folder / f"{row.name}.json", record)
-    print(f"{row.what}: {measured}\n  goal {row.goal}: {'met' if met else 'missed'} ({record['machine']}, load before "
-          f"{load:.1f})", flush=True)
+    elsewhere = device.type == "cuda" and "cuda" not in row.command
+    write_json(args.results / f"{row.name}{'_cuda' if elsewhere else ''}.json", record)
+    verdict = "a trial, no verdict" if args.trial else "met" if met else "missed"
+    print(f"{row.what}: {measured}\n  goal {row.goal}: {verdict} ({record['machine']}, load before "
+          f"{args.load:.1f})", flush=True)
     return record
 
 

@@ -1,12 +1,11 @@
 """k-means of every layer of ResNet-18 against scikit-learn on the largest, and its inertia against the optimum."""
-import os
-
-import kmeans1d
 import numpy as np
+import torch
 from sklearn.cluster import KMeans
 
-from benchmarks.common import Row, fastest, parser, rounded, save
-from models.cli import choose_device, positive, run
+from benchmarks.common import Row, fastest, parse, parser, rounded, save
+from models.cli import positive, run
+from models.errors import CompLeakError
 from models.codebook import kmeans_1d, nearest
 from models.resnet import build, compressible_layers
 
@@ -22,13 +21,23 @@ def inertia(values, centroids):
     return float(((values - centroids[nearest(values, centroids)]) ** 2).sum())
 
 
+def exact(values, k):
+    """Centroids of the optimum, by the package kmeans1d's dynamic programme; CompLeakError where it is missing."""
+    try:
+        import kmeans1d
+    except ImportError:
+        raise CompLeakError("the package kmeans1d, which finds the optimum, is missing: run pip install kmeans1d, or "
+                            "make bench") from None
+    return kmeans1d.cluster(values, k).centroids
+
+
 def main(argv=None):
-    p = parser(__doc__)
+    p = parser(__doc__, device=None)
     p.add_argument("--k", type=positive(int, least=2), default=16, help="centroids a layer (default: 16)")
     p.add_argument("--largest", type=positive(int, least=100), default=None,
                    help="use only so many weights of each layer (default: all)")
-    args = p.parse_args(argv)
-    load, k = os.getloadavg()[0], args.k
+    args = parse(p, argv)
+    k = args.k
     # Trained weights have heavier tails than the normal ones that training starts from.
     rng = np.random.default_rng(0)
     layers = [0.02 * rng.standard_t(5, layer.weight.numel()).astype(np.float32)[: args.largest]
@@ -44,10 +53,10 @@ def main(argv=None):
 
     taken = fastest({"ours": ours, "scikit-learn": theirs}, 3)
     taken |= fastest({"all layers": lambda: [kmeans_1d(layer, k) for layer in layers]}, 2)
-    optimum = inertia(largest.astype(np.float64), kmeans1d.cluster(largest, k).centroids)
+    optimum = inertia(largest.astype(np.float64), exact(largest, k))
     excess = {name: inertia(largest.astype(np.float64), c) / optimum - 1 for name, c in found.items()}
     ratio = taken["scikit-learn"] / taken["ours"]
-    save(ROW, args.results, choose_device(args.device), load,
+    save(ROW, args, torch.device("cpu"),
          f"{ratio:.1f} × ({taken['ours']:.3f} s; scikit-learn {taken['scikit-learn']:.2f} s), inertia "
          f"{100 * excess['ours']:.4f}% above the optimum (scikit-learn {100 * excess['scikit-learn']:.2f}%); all layers "
          f"{taken['all layers']:.2f} s", ratio >= GOAL and excess["ours"] <= EXCESS,

@@ -2,7 +2,6 @@
 import contextlib
 import cProfile
 import io
-import os
 import pstats
 import tempfile
 from itertools import groupby
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import CompLeakNR
 import CompLeakSR
-from benchmarks.common import Row, cuda_only, parser, rounded, save, seconds
+from benchmarks.common import Row, cuda_only, parse, parser, rounded, save, seconds
 from benchmarks.made_up import write_run
 from models.checkpoint import ALL_VARIANTS, ORIGINAL, Variant
 from models.cli import choose_device, positive, run
@@ -58,13 +57,13 @@ def main(argv=None):
     p.add_argument("--all", action="store_true", help="all nine models with SAMIA, on a GPU")
     p.add_argument("--scored", type=positive(int, least=60), default=10_000,
                    help="members, and as many non-members, a world (default: 10000, the most that are scored)")
-    args = p.parse_args(argv)
+    args = parse(p, argv, about=("device", "results", "all"))
     row, goal = (ALL, ALL_GOAL) if args.all else (ONE, ONE_GOAL)
-    load, device = os.getloadavg()[0], cuda_only(args.device, row) if args.all else choose_device(args.device)
+    device = cuda_only(args.device, row) if args.all else choose_device(args.device)
     variants = ALL_VARIANTS if args.all else [Variant("pruning", "0.6")]
     taken = measure(variants, args.scored, device, sensitivity=args.all)
     parts = ", ".join(f"{stage} {some:.1f}" for stage, some in taken.items() if stage != "all" and some >= 0.05)
-    save(row, args.results, device, load, f"{taken['all']:.0f} s ({parts})", taken["all"] <= goal, rounded(taken),
+    save(row, args, device, f"{taken['all']:.0f} s ({parts})", taken["all"] <= goal, rounded(taken),
          {"models": len(variants), "scored": args.scored, "samia": args.all})
 
 

@@ -1,12 +1,10 @@
 """A step of SAMIA's training against a plain eager loop over torch's own nn.TransformerEncoder."""
-import os
-
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from attacks import samia
-from benchmarks.common import Row, fastest, parser, rounded, save
+from benchmarks.common import Row, fastest, parse, parser, rounded, save
 from models.cli import choose_device, positive, run
 
 GOAL = 1.5
@@ -45,8 +43,8 @@ def main(argv=None):
     p = parser(__doc__)
     p.add_argument("--steps", type=positive(int), default=40, help="steps a repeat (default: 40)")
     p.add_argument("--repeats", type=positive(int), default=7, help="repeats, of which the fastest counts (default: 7)")
-    args = p.parse_args(argv)
-    load, device = os.getloadavg()[0], choose_device(args.device)
+    args = parse(p, argv)
+    device = choose_device(args.device)
     generator = torch.Generator().manual_seed(0)
     n, threads = args.steps * samia.BATCH, torch.get_num_threads()
     inputs, targets = torch.rand(n, 10, 3, generator=generator).to(device), torch.arange(n, device=device) % 2
@@ -64,7 +62,7 @@ def main(argv=None):
     step = {name: some / args.steps for name, some in taken.items()}
     ratio, one = step["plain"] / step["ours"], step["plain, one thread"] / step["ours"]
     whole = step["ours"] * EPOCHS * -(-ROWS // samia.BATCH)
-    save(ROW, args.results, device, load,
+    save(ROW, args, device,
          f"{ratio:.2f} × with {threads} thread(s), {one:.2f} × with one ({1e3 * step['ours']:.1f} ms a step; "
          f"{ROWS:,} rows and {EPOCHS} epochs would take {whole:.0f} s)", ratio >= GOAL,
          rounded({"ratio": ratio, "ratio_one_thread": one, "whole_s": whole,

@@ -1,5 +1,4 @@
 """The training loop against a bare loop on one fixed batch, and its share of the bf16 matrix rate; more at once on a GPU."""
-import os
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -8,7 +7,7 @@ import torch
 from torch import multiprocessing
 from torch.nn import functional as F
 
-from benchmarks.common import Row, fastest, parser, rounded, save, seconds
+from benchmarks.common import Row, fastest, parse, parser, rounded, save, seconds
 from data.augment import normalise
 from models.cli import choose_device, positive, run, use_bfloat16
 from models.resnet import build
@@ -108,8 +107,8 @@ def main(argv=None):
     p.add_argument("--repeats", type=positive(int), default=3, help="repeats, of which the fastest counts (default: 3)")
     p.add_argument("--models", type=positive(int), nargs="*", default=None,
                    help="how many models to train at once (default: none, on a GPU 2 4 8)")
-    args = p.parse_args(argv)
-    load, device = os.getloadavg()[0], choose_device(args.device)
+    args = parse(p, argv, about=("device", "results", "repeats", "models"))
+    device = choose_device(args.device)
     on_gpu = device.type == "cuda"
     steps, bfloat16 = args.steps or (150 if on_gpu else 20), use_bfloat16("auto", device, 32)
     given = {"steps": steps, "batch": args.batch_size, "device": device, "bfloat16": bfloat16}
@@ -118,7 +117,7 @@ def main(argv=None):
     rate = {name: steps * args.batch_size / some for name, some in taken.items()}
     peak = matrix_rate(device, bfloat16)
     several = {n: at_once(n, **given) for n in ((2, 4, 8) if on_gpu and args.models is None else args.models or ())}
-    share = partial(_share, peak)
+    share = partial(share_of, peak)
     figures = {"ratio": rate["loop"] / rate["bare"], "images_per_s": rate["loop"], "bare_images_per_s": rate["bare"],
                "matrix_gflop_per_s": peak / 1e9, "share_of_matrix_rate": share(rate["loop"]),
                **{f"images_per_s_of_{n}_models": some for n, some in several.items()},
@@ -129,12 +128,12 @@ def main(argv=None):
             f"the {'bf16' if bfloat16 else 'float32'} matrix rate ({peak / 1e9:,.0f} GFLOP/s)")
     if several:
         text = f"{best} at once: {top:.0f} images/s, {100 * share(top):.1f}%; one: " + text
-    save(GPU if on_gpu else CPU, args.results, device, load, text,
+    save(GPU if on_gpu else CPU, args, device, text,
          share(top) >= SHARE if on_gpu else figures["ratio"] >= WITHIN, rounded(figures),
          {"steps": steps, "batch_size": args.batch_size, "bfloat16": bfloat16, "repeats": args.repeats})
 
 
-def _share(peak, images_per_s):
+def share_of(peak, images_per_s):
     return images_per_s * GFLOP * 1e9 / peak
 
 
