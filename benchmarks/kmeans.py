@@ -5,8 +5,8 @@ from sklearn.cluster import KMeans
 
 from benchmarks.common import Row, fastest, parse, parser, rounded, save
 from models.cli import positive, run
-from models.errors import CompLeakError
 from models.codebook import kmeans_1d, nearest
+from models.errors import CompLeakError
 from models.resnet import build, compressible_layers
 
 GOAL, EXCESS = 15, 0.001
@@ -58,8 +58,8 @@ def main(argv=None):
     ratio = taken["scikit-learn"] / taken["ours"]
     save(ROW, args, torch.device("cpu"),
          f"{ratio:.1f} × ({taken['ours']:.3f} s; scikit-learn {taken['scikit-learn']:.2f} s), inertia "
-         f"{100 * excess['ours']:.4f}% above the optimum (scikit-learn {100 * excess['scikit-learn']:.2f}%); all layers "
-         f"{taken['all layers']:.2f} s", ratio >= GOAL and excess["ours"] <= EXCESS,
+         f"{100 * excess['ours']:.4f}% above the optimum (scikit-learn {100 * excess['scikit-learn']:.2f}%); all "
+         f"layers {taken['all layers']:.2f} s", ratio >= GOAL and excess["ours"] <= EXCESS,
          rounded({"ratio": ratio, **{f"{name}_s": s for name, s in taken.items()},
                   **{f"{name}_excess_inertia": e for name, e in excess.items()}}),
          {"k": k, "weights": sum(map(len, layers)), "largest_layer": len(largest),

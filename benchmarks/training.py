@@ -1,4 +1,4 @@
-"""The training loop against a bare loop on one fixed batch, and its share of the bf16 matrix rate; more at once on a GPU."""
+"""The training loop against a bare loop on one fixed batch; its share of the matrix rate; several models at once."""
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from benchmarks.common import Row, fastest, parse, parser, rounded, save, seconds
 from data.augment import normalise
 from models.cli import choose_device, positive, run, use_bfloat16
+from models.errors import CompLeakError
 from models.resnet import build
 from models.training import MOMENTUM, WEIGHT_DECAY, Recipe, Technique, train
 
@@ -82,7 +83,7 @@ def matrix_rate(device, bfloat16, repeats=10):
 def _worker(barrier, took, steps, batch, device, bfloat16):
     call = epoch(new_model(device), Technique(), steps, batch, device, bfloat16)
     call()
-    barrier.wait()
+    barrier.wait(timeout=300)  # so that a worker that fails does not keep the others waiting
     took.put(seconds(call))
 
 
@@ -94,10 +95,11 @@ def at_once(models, steps, batch, device, bfloat16):
                for _ in range(models)]
     for worker in workers:
         worker.start()
-    slowest = max(took.get(timeout=600) for _ in workers)
     for worker in workers:
         worker.join()
-    return models * steps * batch / slowest
+    if any(worker.exitcode for worker in workers):
+        raise CompLeakError(f"training {models} model(s) at once failed on {device}: try fewer with --models")
+    return models * steps * batch / max(took.get() for _ in workers)
 
 
 def main(argv=None):
@@ -124,8 +126,8 @@ def main(argv=None):
                **{f"share_of_{n}_models": share(some) for n, some in several.items()}}
     best = max(several, key=several.get, default=1)
     top = several.get(best, rate["loop"])
-    text = (f"{figures['ratio']:.3f} of the bare loop; {rate['loop']:.0f} images/s, {100 * share(rate['loop']):.0f}% of "
-            f"the {'bf16' if bfloat16 else 'float32'} matrix rate ({peak / 1e9:,.0f} GFLOP/s)")
+    text = (f"{figures['ratio']:.3f} of the bare loop; {rate['loop']:.0f} images/s, {100 * share(rate['loop']):.0f}% "
+            f"of the {'bf16' if bfloat16 else 'float32'} matrix rate ({peak / 1e9:,.0f} GFLOP/s)")
     if several:
         text = f"{best} at once: {top:.0f} images/s, {100 * share(top):.1f}%; one: " + text
     save(GPU if on_gpu else CPU, args, device, text,

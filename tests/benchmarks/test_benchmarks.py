@@ -2,6 +2,7 @@
 import json
 
 import pytest
+import torch
 
 import CompLeakNR
 import CompLeakSR
@@ -67,6 +68,14 @@ def test_the_commands_attack_every_model_alone_and_every_compressed_one_with_the
     for some in (pairs, alone):
         degrees = [word for argv in some for word in argv if word in {v.degree for v in ALL_VARIANTS}]
         assert degrees == [v.degree for v in ALL_VARIANTS if v != ORIGINAL]
+
+
+def test_several_models_train_at_once_in_processes_of_their_own(tmp_path):
+    training.main([*TINY[training], "--models", "2", "--results", str(tmp_path)])
+    record = json.loads((tmp_path / "training_cpu.json").read_text())
+    assert record["figures"]["images_per_s_of_2_models"] > 0 and record["measured"].startswith("2 at once")
+    with pytest.raises(CompLeakError, match=r"1 model\(s\) at once failed"):
+        training.at_once(1, steps=1, batch=0, device=torch.device("cpu"), bfloat16=False)
 
 
 def test_growth_has_every_stage_at_every_size(tmp_path):
