@@ -7,7 +7,9 @@ PRUNED = --compress --compress_name pruning --compress_degree 0.6 0.7 0.8 0.9
 INT8 = --compress --compress_name quantization --compress_degree int8
 CLUSTERED = --compress --compress_name clustering --compress_degree 4 8 16
 
-.PHONY: install demo test
+BENCHMARKS = rmia kmeans samia clustered_step training disk growth nr_sr
+
+.PHONY: install demo test bench
 
 install: .venv/installed
 
@@ -35,3 +37,9 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest
+
+# Speed against its goals, about 6 minutes on 2 idle cores: benchmarks/results/*.json and the table of them.
+bench: install
+	$(BIN)/pip install --quiet "kmeans1d>=0.5,<1"
+	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done
+	$(BIN)/python -m benchmarks.table

@@ -1,6 +1,9 @@
 """Classifiers that tell members from non-members by features, and scores from models that did not see the row."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
+from joblib import cpu_count
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import LeaveOneGroupOut, StratifiedKFold
@@ -11,6 +14,7 @@ from models.errors import CompLeakError
 
 TREES = 500
 LEAF = 30
+BLOCK = 2000  # rows that a core must have to score, or asking 500 trees costs more than their answers
 
 
 class Classifier:
@@ -22,6 +26,17 @@ class Classifier:
     def score(self, features):
         """Probability of membership; said to be a member above 0.5. features [n,d] -> [n] float64."""
         return self.estimator.predict_proba(features)[:, 1]
+
+
+class ForestClassifier(Classifier):
+    """A fitted forest. Cores share the rows, not the trees: each row's sum runs over the trees in order, so the
+    scores repeat to the last digit and are those of one core."""
+
+    def score(self, features):
+        features = np.asarray(features, dtype=np.float32)
+        cores = min(cpu_count(), max(1, len(features) // BLOCK))
+        with ThreadPoolExecutor(cores) as pool:
+            return np.concatenate(list(pool.map(super().score, np.array_split(features, cores))))
 
 
 def _check_membership(features, member):
@@ -47,8 +62,8 @@ def fit_logistic(features, member):
 def fit_forest(features, member, seed):
     """Random forest of 500 trees with at least 30 samples a leaf.
 
-    Fitting uses all cores, which does not change the trees; scoring uses one, since parallel summing would
-    change the last digits from run to run.
+    Fitting uses all cores, which does not change the trees. Scoring over several jobs would: they add up the trees
+    in the order in which they finish, and the last digits change from run to run.
 
     Args: features [n,d], member [n] bool, seed int.
     Returns: Classifier.
@@ -58,7 +73,7 @@ def fit_forest(features, member, seed):
     forest = RandomForestClassifier(TREES, min_samples_leaf=LEAF, random_state=seed % 2**32, n_jobs=-1)
     forest.fit(np.asarray(features, dtype=np.float32), member)
     forest.n_jobs = 1
-    return Classifier(forest)
+    return ForestClassifier(forest)
 
 
 def cross_fit(fit, features, member, seed, folds=5, groups=None):

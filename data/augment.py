@@ -1,4 +1,6 @@
 """Batched crop, flip and normalisation on the device that trains: no worker processes, no per-picture calls."""
+from functools import lru_cache
+
 import torch
 from torch.nn import functional as F
 
@@ -28,6 +30,13 @@ def draw(n, generator):
 
 def normalise(images, mean, std):
     """Pictures [n, h, w, 3] uint8 → [n, 3, h, w] float32 in channels_last, (x/255 − mean) / std per channel."""
-    scale = torch.tensor([1 / (255 * s) for s in std], device=images.device)
-    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=images.device)
+    scale, shift = _scale_and_shift(tuple(mean), tuple(std), images.device)
     return torch.addcmul(shift, images.float(), scale).permute(0, 3, 1, 2)
+
+
+@lru_cache(maxsize=16)
+@torch.inference_mode(False)
+def _scale_and_shift(mean, std, device):
+    """The two constants [3] on a device, kept there: making them waits until a GPU has done all it was given."""
+    return (torch.tensor([1 / (255 * s) for s in std], device=device),
+            torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=device))

@@ -17,11 +17,12 @@ def kmeans_1d(values, k):
     distinct values give fewer centroids.
     """
     ordered = np.sort(np.asarray(values, dtype=np.float32))
-    distinct = np.flatnonzero(np.diff(ordered, prepend=np.nan) != 0)
-    if len(distinct) <= k:
-        return ordered[distinct]
+    starts = np.append(True, ordered[1:] != ordered[:-1])
+    if starts.sum() <= k:
+        return ordered[starts]
     prefix = np.concatenate([[0.0], np.cumsum(ordered, dtype=np.float64)])
     edges = _cut_histogram(ordered, prefix, k)
+    ordered = ordered.astype(np.float64)  # once: each search for float64 numbers would convert all of it
     while True:
         counts = np.diff(edges)
         centroids = np.diff(prefix[edges])[counts > 0] / counts[counts > 0]

@@ -69,6 +69,18 @@ def test_forest_repeats_bit_for_bit_and_follows_its_seed():
     assert not np.array_equal(first, other)
 
 
+@pytest.mark.parametrize(("n", "cores"), [(1, 4), (2 * classifiers.BLOCK - 1, 4), (2 * classifiers.BLOCK + 1, 3),
+                                          (5 * classifiers.BLOCK + 7, 4)])
+def test_cores_that_share_the_rows_give_the_scores_of_one_core(monkeypatch, n, cores):
+    monkeypatch.setattr(classifiers, "cpu_count", lambda: cores)
+    fitted, points = fit_forest(*rows(0, 600, 0.3), seed=0), rows(1, n, 0.3)[0]
+    expected = np.zeros(n)
+    for tree in fitted.estimator.estimators_:
+        expected += tree.predict_proba(points)[:, 1]
+    assert fitted.estimator.n_jobs == 1
+    np.testing.assert_array_equal(fitted.score(points), expected / len(fitted.estimator.estimators_))
+
+
 def test_forest_leaves_hold_thirty_samples():
     features, member = rows(0, 600, 0.3)
     trees = fit_forest(features, member, 0).estimator.estimators_

@@ -60,3 +60,16 @@ def test_normalise_is_the_plain_formula(statistics):
     assert x.shape == (6, 3, 8, 9) and x.dtype == torch.float32
     assert x.is_contiguous(memory_format=torch.channels_last)
     np.testing.assert_allclose(x.numpy(), expected, rtol=1e-6, atol=1e-5)
+
+
+def test_constants_made_for_queries_serve_training():
+    statistics = [0.1, 0.2, 0.3], [0.4, 0.5, 0.6]  # lists, as they come from JSON
+    with torch.inference_mode():
+        first = normalise(pictures(2), *statistics)
+    x = normalise(pictures(2), *statistics)
+    assert torch.equal(x, first) and not x.is_inference()
+    weight = torch.ones(3, 1, 1, requires_grad=True)
+    (x * weight).sum().backward()
+    np.testing.assert_allclose(weight.grad.flatten(), x.sum((0, 2, 3)), rtol=1e-5)
+    other = normalise(pictures(2), [0.0] * 3, [1.0] * 3)
+    torch.testing.assert_close(other, pictures(2).permute(0, 3, 1, 2) / 255)

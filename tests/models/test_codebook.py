@@ -92,6 +92,22 @@ def test_kmeans_ends_in_a_fixed_point(k):
     np.testing.assert_allclose(centroids, means, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("k", [4, 16])
+def test_kmeans_equals_a_plain_loop_from_the_same_start_exactly(k):
+    # Whole numbers, so that no sum is rounded, in whatever order it is taken.
+    values = np.round(1000 * sample("laplace", 3000))
+    ordered = np.sort(values)
+    start = codebook._cut_histogram(ordered, np.append(0.0, np.cumsum(ordered, dtype=np.float64)), k)
+    centroids = np.array([part.mean(dtype=np.float64) for part in np.split(ordered, start[1:-1])])
+    while True:
+        index = np.abs(values[:, None] - centroids)[:, ::-1].argmin(1)  # midway between two goes to the upper one
+        moved = np.array([values[k - 1 - index == c].mean(dtype=np.float64) for c in range(k)])
+        if np.array_equal(moved, centroids):
+            break
+        centroids = moved
+    np.testing.assert_array_equal(kmeans_1d(values, k), centroids.astype(np.float32))
+
+
 @pytest.mark.parametrize(("values", "expected"), [
     ([0.5] * 9, [0.5]),
     ([0.0] * 9, [0.0]),

@@ -1,0 +1,50 @@
+"""A run folder whose models' answers are drawn at random in a realistic shape: what the attacks' benchmarks read."""
+import numpy as np
+
+from data.splits import derive_seed, make_split, to_json
+from models.checkpoint import ORIGINAL, Layout, write_json
+from models.query import losses, save_arrays
+from models.stage import RUN_DEFAULTS
+
+CLASSES = 10
+
+
+def write_run(folder, variants, scored, shadow_num=1, sensitivity=False, seed=0):
+    """Layout of a run that scores `scored` members and as many non-members a world, at most 10,000 each.
+
+    Every model's logits are its picture's difficulty, noise, and a margin for the true class that is larger for
+    members; a compressed model's are its original's and noise, so the two resemble each other.
+    """
+    layout = Layout(folder, "cifar10", "resnet18")
+    split = make_split(6 * scored, seed, shadow_num, data_fingerprint="made up")
+    run = {**RUN_DEFAULTS, "seed": seed, "shadow_num": shadow_num, "train_size": split.train_size,
+           "data_label": "made up", "classes": [str(c) for c in range(CLASSES)]}
+    write_json(layout.result(ORIGINAL, "split.json"), {"run": run, **to_json(split)})
+    rng = np.random.default_rng(derive_seed(seed, "made up"))
+    labels, difficulty = rng.integers(CLASSES, size=split.n), rng.normal(0, 2, split.n)
+    for world in split.worlds:
+        logits = original_logits(rng, labels, difficulty, np.isin(np.arange(split.n), world.members))
+        for variant in [ORIGINAL, *(v for v in variants if v != ORIGINAL)]:
+            noise = 0 if variant == ORIGINAL else rng.normal(0, 0.7, logits.shape)
+            _write_model(layout, variant, world, split, labels, (logits + noise).astype(np.float32), sensitivity, rng)
+    return layout
+
+
+def original_logits(rng, labels, difficulty, member):
+    """Logits [n, CLASSES] float64 of a model that is surer of its members. labels [n], difficulty [n], member [n]."""
+    n = len(labels)
+    logits = rng.normal(0, 1.5, (n, CLASSES))
+    logits[np.arange(n), labels] += 5 - difficulty + np.where(member, 2 + rng.exponential(1.0, n), 0)
+    return logits
+
+
+def _write_model(layout, variant, world, split, labels, logits, sensitivity, rng):
+    index, evaluation = np.arange(split.n), np.sort(world.evaluation)
+    parent = None if variant == ORIGINAL else f"{ORIGINAL} {world.name}"
+    meta = {"variant": str(variant), "world": world.name, "weights": f"{variant} {world.name}", "parent": parent,
+            "split": split.fingerprint, "data": split.data_fingerprint}
+    save_arrays(layout.file(variant, world.name, "queries.npz"), {**meta, "rows": "all"}, logits=logits,
+                losses=losses(logits, labels), labels=labels, index=index, member=np.isin(index, world.members))
+    if sensitivity:
+        save_arrays(layout.file(variant, world.name, "sensitivity.npz"), {**meta, "seed": split.seed},
+                    index=evaluation, sensitivity=rng.exponential(0.05, (len(evaluation), CLASSES)).astype(np.float32))

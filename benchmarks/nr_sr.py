@@ -1,0 +1,71 @@
+"""NR and SR by stage on made-up answers: one variant on a CPU without SAMIA, or all nine models on a GPU with it."""
+import contextlib
+import cProfile
+import io
+import pstats
+import tempfile
+from itertools import groupby
+from pathlib import Path
+
+import CompLeakNR
+import CompLeakSR
+from benchmarks.common import Row, cuda_only, parse, parser, rounded, save, seconds
+from benchmarks.made_up import write_run
+from models.checkpoint import ALL_VARIANTS, ORIGINAL, Variant
+from models.cli import choose_device, positive, run
+
+ONE_GOAL, ALL_GOAL = 120, 180
+ONE = Row("nr_sr", "NR + SR of one variant, 10,000 + 10,000 points, both worlds, without SAMIA",
+          f"≤ {ONE_GOAL} s on 2 CPU cores, cross-fitted forests included", "python -m benchmarks.nr_sr")
+ALL = Row("nr_sr_all", "NR + SR of all nine models, SAMIA included, one GPU with 16 cores", f"≤ {ALL_GOAL} s",
+          "python -m benchmarks.nr_sr --all --device cuda")
+# What is timed: functions (module, name) that do not call one another.
+STAGES = {"SAMIA": [("samia", "train_samia"), ("samia", "samia_score")],
+          "forests fitted": [("classifiers", "fit_forest")], "classifiers scored": [("classifiers", "score")],
+          "logistic regressions fitted": [("classifiers", "fit_logistic")],
+          "thresholds": [("nr", "_thresholds")], "RMIA": [("nr", "_rmia")],
+          "metrics and their intervals": [("results", "evaluate_all")]}
+
+
+def commands(layout, variants, device):
+    """(main, argv) of NR for each model and SR for each compressed one."""
+    shared = ["--dataset_name", layout.dataset, "--run_dir", str(layout.run_dir), "--device", str(device)]
+    found = [(CompLeakNR.main, [*shared, "--original"])] if ORIGINAL in variants else []
+    compressed = [variant for variant in variants if variant != ORIGINAL]
+    for technique, some in groupby(compressed, key=lambda variant: variant.technique):
+        named = [*shared, "--compress", "--compress_name", technique, "--compress_degree", *(v.degree for v in some)]
+        found += [(CompLeakNR.main, named), (CompLeakSR.main, [*named, "--original"])]
+    return found
+
+
+def measure(variants, scored, device, shadow_num=1, sensitivity=False):
+    """{stage: seconds} of the commands on a made-up run; "all" is their sum, "the rest" what no stage accounts for."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        layout = write_run(Path(folder), variants, scored, shadow_num, sensitivity)
+        profile = cProfile.Profile()
+        total = seconds(lambda: [profile.runcall(main, argv) for main, argv in commands(layout, variants, device)])
+    spent = {}
+    for (file, _, name), (*_, cumulative, _) in pstats.Stats(profile).stats.items():
+        key = Path(file).stem, name
+        spent[key] = spent.get(key, 0.0) + cumulative
+    stages = {stage: sum(spent.get(key, 0.0) for key in keys) for stage, keys in STAGES.items()}
+    return {**stages, "the rest": total - sum(stages.values()), "all": total}
+
+
+def main(argv=None):
+    p = parser(__doc__)
+    p.add_argument("--all", action="store_true", help="all nine models with SAMIA, on a GPU")
+    p.add_argument("--scored", type=positive(int, least=60), default=10_000,
+                   help="members, and as many non-members, a world (default: 10000, the most that are scored)")
+    args = parse(p, argv, about=("device", "results", "all"))
+    row, goal = (ALL, ALL_GOAL) if args.all else (ONE, ONE_GOAL)
+    device = cuda_only(args.device, row) if args.all else choose_device(args.device)
+    variants = ALL_VARIANTS if args.all else [Variant("pruning", "0.6")]
+    taken = measure(variants, args.scored, device, sensitivity=args.all)
+    parts = ", ".join(f"{stage} {some:.1f}" for stage, some in taken.items() if stage != "all" and some >= 0.05)
+    save(row, args, device, f"{taken['all']:.0f} s ({parts})", taken["all"] <= goal, rounded(taken),
+         {"models": len(variants), "scored": args.scored, "samia": args.all})
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,74 @@
+"""A step of SAMIA's training against a plain eager loop over torch's own nn.TransformerEncoder."""
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from attacks import samia
+from benchmarks.common import Row, fastest, parse, parser, rounded, save
+from models.cli import choose_device, positive, run
+
+GOAL = 1.5
+ROW = Row("samia", "SAMIA's training, batch 128, 10 classes", f"≥ {GOAL} × a plain eager loop",
+          "python -m benchmarks.samia")
+ROWS, EPOCHS = 20_000, 100
+
+
+class Plain(nn.Module):
+    """The network as torch's modules give it: tokens [n,c,3] -> logits [n,2]."""
+
+    def __init__(self, c):
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(samia.WIDTH, samia.HEADS, samia.FEED_FORWARD, samia.DROPOUT, F.gelu,
+                                           batch_first=True)
+        self.normalise, self.embed = nn.BatchNorm1d(3 * c), nn.Linear(3, samia.WIDTH)
+        self.encoder = nn.TransformerEncoder(layer, samia.LAYERS)
+        self.hidden, self.out = nn.Linear(samia.WIDTH * c, samia.WIDTH), nn.Linear(samia.WIDTH, 2)
+
+    def forward(self, tokens):
+        x = self.normalise(tokens.flatten(1)).view(tokens.shape)
+        return self.out(F.relu(self.hidden(self.encoder(F.gelu(self.embed(x))).flatten(1))))
+
+
+def plain_epoch(network, inputs, targets):
+    """One epoch as a textbook writes it."""
+    optimiser = torch.optim.SGD(network.parameters(), samia.LEARNING_RATE, samia.MOMENTUM,
+                                weight_decay=samia.WEIGHT_DECAY)
+    for batch in torch.randperm(len(inputs)).to(inputs.device).split(samia.BATCH):
+        optimiser.zero_grad()
+        F.cross_entropy(network(inputs[batch]), targets[batch]).backward()
+        optimiser.step()
+
+
+def main(argv=None):
+    p = parser(__doc__)
+    p.add_argument("--steps", type=positive(int), default=40, help="steps a repeat (default: 40)")
+    p.add_argument("--repeats", type=positive(int), default=7, help="repeats, of which the fastest counts (default: 7)")
+    args = parse(p, argv)
+    device = choose_device(args.device)
+    generator = torch.Generator().manual_seed(0)
+    n, threads = args.steps * samia.BATCH, torch.get_num_threads()
+    inputs, targets = torch.rand(n, 10, 3, generator=generator).to(device), torch.arange(n, device=device) % 2
+    networks = {"ours": samia.Samia(10).to(device), "plain": Plain(10).to(device).train()}
+
+    def on_one_thread():
+        with samia.one_thread():
+            plain_epoch(networks["plain"], inputs, targets)
+
+    taken = fastest({
+        "ours": lambda: samia.train_network(networks["ours"], inputs, targets.bool(), samia.LEARNING_RATE,
+                                            samia.DROPOUT, 0, 1),
+        "plain": lambda: plain_epoch(networks["plain"], inputs, targets), "plain, one thread": on_one_thread},
+        args.repeats)
+    step = {name: some / args.steps for name, some in taken.items()}
+    ratio, one = step["plain"] / step["ours"], step["plain, one thread"] / step["ours"]
+    whole = step["ours"] * EPOCHS * -(-ROWS // samia.BATCH)
+    save(ROW, args, device,
+         f"{ratio:.2f} × with {threads} thread(s), {one:.2f} × with one ({1e3 * step['ours']:.1f} ms a step; "
+         f"{ROWS:,} rows and {EPOCHS} epochs would take {whole:.0f} s)", ratio >= GOAL,
+         rounded({"ratio": ratio, "ratio_one_thread": one, "whole_s": whole,
+                  **{f"{name}_s": some for name, some in step.items()}}),
+         {"steps": args.steps, "batch": samia.BATCH, "classes": 10, "repeats": args.repeats})
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,34 @@
+"""The table of all benchmarks, from the JSON that they left: goal, measured, command."""
+from benchmarks import artifact, clustered_step, disk, growth, kmeans, nr_sr, rmia, samia, training
+from benchmarks.common import FORMAT, parser
+from models.checkpoint import atomic, read_json
+from models.cli import run
+
+ROWS = (artifact.ROW, training.GPU, training.CPU, nr_sr.ONE, samia.ROW, nr_sr.ALL, rmia.ROW, kmeans.ROW,
+        clustered_step.ROW, disk.ROW, growth.ROW)
+
+
+def table(folder):
+    """The Markdown table of the JSON files in a folder; a row without one names the command that fills it."""
+    lines = ["| what | goal | measured | on | command |", "| --- | --- | --- | --- | --- |"]
+    for row in ROWS:
+        path, measured, where = folder / f"{row.name}.json", "not measured", ""
+        if path.exists():
+            record = read_json(path, row.command)
+            if record.get("format") == FORMAT and not record["trial"]:
+                measured = f"{record['measured']}: **{'met' if record['met'] else 'missed'}**"
+                where = f"{record['machine']}, load {record['load_before']}, {record['date']}"
+        lines.append(f"| {row.what} | {row.goal} | {measured} | {where} | `{row.command}` |")
+    return "\n".join(lines) + "\n"
+
+
+def main(argv=None):
+    folder = parser(__doc__).parse_args(argv).results
+    text = table(folder)
+    with atomic(folder / "table.md") as beside:
+        beside.write_text(text)
+    print(text, end="")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,140 @@
+"""benchmarks/: every script on tiny settings, and the table of what they leave."""
+import json
+
+import pytest
+import torch
+
+import CompLeakNR
+import CompLeakSR
+from attacks import classifiers
+from attacks.inputs import read_variant
+from attacks.metrics import auc
+from attacks.threshold import loss_score
+from benchmarks import artifact, clustered_step, disk, growth, kmeans, nr_sr, rmia, samia, table, training
+from benchmarks.made_up import write_run
+from models.checkpoint import ALL_VARIANTS, ORIGINAL, Layout, Variant
+from models.errors import CompLeakError, UsageError
+
+TINY = {
+    rmia: ["--points", "40", "--population", "30", "--looped", "10"],
+    samia: ["--steps", "1", "--repeats", "1"],
+    clustered_step: ["--steps", "1", "--batch_size", "2", "--repeats", "1"],
+    training: ["--steps", "1", "--batch_size", "2", "--repeats", "1"],
+    nr_sr: ["--scored", "60"],
+    growth: ["--rows", "120", "240", "--shadows", "1", "2", "--trees", "3"],
+    disk: ["--scored", "60"],
+}
+
+
+@pytest.fixture(autouse=True)
+def few_trees(monkeypatch):
+    monkeypatch.setattr(classifiers, "TREES", 5)
+
+
+def measured(script, folder, name):
+    script.main([*TINY[script], "--results", str(folder)])
+    return json.loads((folder / f"{name}.json").read_text())
+
+
+@pytest.mark.parametrize(("script", "name", "fast", "plain"), [
+    (rmia, "rmia", "sorted_s", "double_loop_s"), (samia, "samia", "ours_s", "plain_s"),
+    (clustered_step, "clustered_step", "plain_s", "clustered_s"),
+    (training, "training_cpu", "bare_images_per_s", "images_per_s")])
+def test_ratios_are_those_of_the_times_beside_them(tmp_path, script, name, fast, plain):
+    record = measured(script, tmp_path, name)
+    figures = record["figures"]
+    assert min(figures.values()) > 0
+    assert figures["ratio"] == pytest.approx(figures[plain] / figures[fast], rel=1e-2)
+    assert record["trial"] and record["command"] == f"python -m benchmarks.{script.__name__.split('.')[1]}"
+    assert {"machine", "threads", "date", "versions", "settings", "load_before"} <= record.keys()
+
+
+def test_the_stages_of_nr_and_sr_add_up(tmp_path):
+    figures = measured(nr_sr, tmp_path, "nr_sr")["figures"]
+    assert figures["all"] == pytest.approx(sum(some for stage, some in figures.items() if stage != "all"), rel=1e-2)
+    assert all(figures[stage] > 0 for stage in nr_sr.STAGES if stage != "SAMIA") and figures["SAMIA"] == 0
+    assert 0 < figures["the rest"] < 0.6 * figures["all"]
+
+
+def test_samia_is_timed_where_there_are_sensitivities():
+    assert nr_sr.measure([ORIGINAL], 60, "cpu", sensitivity=True)["SAMIA"] > 0
+
+
+def test_the_commands_attack_every_model_alone_and_every_compressed_one_with_the_original():
+    found = nr_sr.commands(Layout("run", "cifar10", "resnet18"), ALL_VARIANTS, "cpu")
+    pairs = [argv for main, argv in found if main is CompLeakSR.main]
+    alone = [argv for main, argv in found if main is CompLeakNR.main]
+    assert len(found) == 7 and len(pairs) == 3 and sum("--compress" in argv for argv in alone) == 3
+    for some in (pairs, alone):
+        degrees = [word for argv in some for word in argv if word in {v.degree for v in ALL_VARIANTS}]
+        assert degrees == [v.degree for v in ALL_VARIANTS if v != ORIGINAL]
+
+
+def test_several_models_train_at_once_in_processes_of_their_own(tmp_path):
+    training.main([*TINY[training], "--models", "2", "--results", str(tmp_path)])
+    record = json.loads((tmp_path / "training_cpu.json").read_text())
+    assert record["figures"]["images_per_s_of_2_models"] > 0 and record["measured"].startswith("2 at once")
+    with pytest.raises(CompLeakError, match=r"1 model\(s\) at once failed"):
+        training.at_once(1, steps=1, batch=0, device=torch.device("cpu"), bfloat16=False)
+
+
+def test_growth_has_every_stage_at_every_size(tmp_path):
+    record = measured(growth, tmp_path, "growth")
+    assert list(record["figures"]["seconds_by_rows"]) == ["120", "240"]
+    assert all(some > 0 for by in record["figures"]["seconds_by_rows"].values() for some in by.values())
+    assert classifiers.TREES == 5
+
+
+def test_disk_weighs_packed_models_and_finished_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(disk, "ALL_VARIANTS", (ORIGINAL, Variant("pruning", "0.9"), Variant("quantization", "int8")))
+    figures = measured(disk, tmp_path, "disk")["figures"]
+    assert figures["original_model_mb"] == pytest.approx(44.8, abs=0.2)
+    # A pruned weight costs a bit, and four bytes where it stays; an int8 weight one byte.
+    assert figures["models_mb"] == pytest.approx(2 * (44.8 + 11.2 * (1 / 8 + 0.1 * 4) + 11.2), abs=0.5)
+    assert figures["models_mb"] < figures["all_mb"] < figures["models_mb"] + 1
+    (tmp_path / "run" / "results" / "x").mkdir(parents=True)
+    (tmp_path / "run" / "results" / "x" / "file").write_bytes(bytes(3_000_000))
+    disk.main(["--run_dir", str(tmp_path / "run"), "--results", str(tmp_path)])
+    assert json.loads((tmp_path / "disk.json").read_text())["figures"] == {"all_mb": 3.0}
+    with pytest.raises(UsageError, match="no results folder"):
+        disk.main(["--run_dir", str(tmp_path / "nothing"), "--results", str(tmp_path)])
+
+
+def test_kmeans_is_near_the_optimum(tmp_path):
+    pytest.importorskip("kmeans1d")
+    kmeans.main(["--largest", "3000", "--k", "4", "--results", str(tmp_path)])
+    figures = json.loads((tmp_path / "kmeans.json").read_text())["figures"]
+    assert -1e-9 < figures["ours_excess_inertia"] < kmeans.EXCESS
+
+
+def test_the_made_up_members_are_surer_and_the_compressed_model_resembles_its_original(tmp_path):
+    variant = Variant("pruning", "0.6")
+    layout = write_run(tmp_path, [variant], 300)
+    (original, _), (pruned, shadows) = read_variant(layout, ORIGINAL), read_variant(layout, variant)
+    assert len(original.index) == 600 and original.member.sum() == 300 and len(shadows) == 1
+    assert 0.55 < auc(loss_score(original.losses), original.member) < 0.9
+    assert (original.logits.argmax(1) == pruned.logits.argmax(1)).mean() > 0.8
+
+
+@pytest.mark.parametrize("main", [artifact.main, lambda argv: nr_sr.main([*argv, "--all"])])
+def test_rows_about_a_gpu_say_so_on_a_cpu(tmp_path, main):
+    with pytest.raises(UsageError, match="--device cuda"):
+        main(["--device", "cpu", "--results", str(tmp_path)])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_command_is_no_measurement(tmp_path, monkeypatch):
+    monkeypatch.setattr(artifact, "cuda_only", lambda *_: None)
+    with pytest.raises(CompLeakError, match="nothing was measured"):
+        artifact.main(["--command", "false", "--results", str(tmp_path)])
+
+
+def test_the_table_shows_full_measurements_and_names_the_command_of_the_others(tmp_path, capsys):
+    record = measured(rmia, tmp_path, "rmia")
+    assert table.table(tmp_path).count("not measured") == len(table.ROWS) == 11
+    (tmp_path / "rmia.json").write_text(json.dumps({**record, "trial": False}))
+    table.main(["--results", str(tmp_path)])
+    text = (tmp_path / "table.md").read_text()
+    assert text in capsys.readouterr().out
+    assert text.count("not measured") == 10 and f"{record['measured']}: **" in text
+    assert all(f"`{row.command}`" in text for row in table.ROWS)
