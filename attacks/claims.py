@@ -25,6 +25,7 @@ from data.splits import derive_seed
 from models.checkpoint import ALL_VARIANTS, ORIGINAL, read_json, write_json
 from models.cli import parser, run
 from models.errors import CompLeakError
+from models.stage import read_run
 
 FORMAT = 1
 # All fixed before any result: which models are heavily or lightly compressed, and which attack speaks for SR.
@@ -123,9 +124,17 @@ def judge_runs(runs):
     else:
         print("TPR at 0.1% FPR is not compared: it is not resolvable with fewer than 1,000 non-members")
     comparisons = [plain(row) for row in rows]
-    origins = [{"seed": one.seed, "split": one.split, "results": together.fingerprint(one.layout)} for one in runs]
+    origins = [origin(one) for one in runs]
     return {"format": FORMAT, "runs": origins, "comparisons": comparisons,
             "verdicts": {claim: overall(claim, comparisons) for claim in dict.fromkeys(pair.claim for pair in pairs)}}
+
+
+def origin(one):
+    """What claims.json says of a run: where its numbers come from, and which result files they were judged on."""
+    settings = read_run(one.layout)
+    return {"seed": one.seed, "split": one.split, "data": settings["data_label"], "protocol": settings["protocol"],
+            "members": int(one.member.sum()), "non_members": int((~one.member).sum()),
+            "results": together.fingerprint(one.layout)}
 
 
 def compare_all(metric, pairs, runs):

@@ -42,9 +42,11 @@ def screen_table(saved):
 
 
 def _caption(saved):
-    seeds = ", ".join(str(run["seed"]) for run in saved["runs"])
+    seeds, first = ", ".join(str(run["seed"]) for run in saved["runs"]), saved["runs"][0]
     sentences = " ".join(verdict["text"] for verdict in saved["verdicts"].values())
-    return f"The paper's claims, judged on {len(saved['runs'])} run(s), seed {seeds}. {sentences} {RULES}"
+    return (f"The paper's claims, judged on {len(saved['runs'])} run(s), seed {seeds}: {first['data']}, "
+            f"{first['members']:,} members and {first['non_members']:,} non-members scored in each, protocol "
+            f"{first['protocol']}. {sentences} {RULES}")
 
 
 def frame(saved):
@@ -72,7 +74,8 @@ def lines(saved, metric):
     rows = []
     for part in parts(row for row in saved["comparisons"] if row["metric"] == metric):
         row, counted = hardest(part), [one for one in part if one["counts"]]
-        low, high = (100 * end for end in row["interval"])
+        # Adding 0 turns -0.0 into 0.0.
+        mean, low, high = (round(100 * value, 2) + 0.0 for value in (row["difference"], *row["interval"]))
         p, p_holm = row["p"], row["p_holm"]
         if row["judged"] == EQUIVALENCE and row["verdict"] == CONTRADICTED:
             p, p_holm = row["p_outside"], row["p_outside_holm"]
@@ -80,7 +83,7 @@ def lines(saved, metric):
         rows.append({
             "claim": row["claim"], "what": _what(row), "judged by": row["judged"],
             "hardest against": short(row["against"]),
-            "difference": f"{100 * row['difference']:+.2f} [{low:.2f}, {high:.2f}]", "p": _p(p), "p Holm": _p(p_holm),
+            "difference": f"{mean:+.2f} [{low:.2f}, {high:.2f}]", "p": _p(p), "p Holm": _p(p_holm),
             "per seed": each,
             "spread": "-" if row["spread"] is None else f"{100 * row['spread']:.2f}",
             "supported": f"{sum(one['verdict'] == SUPPORTED for one in counted)} of {len(counted)}",

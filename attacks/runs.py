@@ -75,7 +75,7 @@ def _settings(layout, run, split, results, groups):
     found = {"the run": {"protocol": "sound", **run, "data": split.data_fingerprint, "pictures": split.n}}
     for variant in layout.variants():
         config = read_json(layout.file(variant, "target", "config.json"), layout.command(variant))
-        found[f"the model {variant}"] = config["settings"]
+        found[f"the model {variant}"] = config.get("settings", {})
     for (setting, variant), result in results.items():
         if setting == "NR":
             inputs = result["inputs"]

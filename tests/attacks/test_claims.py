@@ -105,6 +105,7 @@ def test_planted_strengths_decide_every_claim(two_seeds):
     shown = out[out.index("claims  The paper's claims") : out.index("claims.json written to")]
     assert " ".join(verdicts["C2"]["text"].split()) in " ".join(shown.split())
     assert max(map(len, shown.splitlines())) <= WIDTH and "p Holm" in shown
+    assert "seed 3, 4: made up, 1,200 members and 1,200 non-members" in " ".join(shown.split())
 
 
 def test_comparisons_are_those_that_the_rules_name(two_seeds):
