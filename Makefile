@@ -38,7 +38,7 @@ demo: install
 test: install
 	$(BIN)/python -m pytest
 
-# Speed against its goals, about 6 minutes on 2 idle cores: benchmarks/results/*.json and the table of them.
+# Speed against its goals, on an idle machine: writes benchmarks/results/*.json and the table of them.
 bench: install
 	$(BIN)/pip install --quiet "kmeans1d>=0.5,<1"
 	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done
