@@ -66,7 +66,8 @@ def main(argv=None):
         with tempfile.TemporaryDirectory() as folder:
             parts = write_all(Path(folder), args.scored)
             figures = {"all": size(Path(folder)), **parts}
-        settings = {"weighed": "weights, queries and sensitivities written for the purpose; attack scores not counted", "scored": args.scored}
+        settings = {"weighed": "weights, queries and sensitivities written for the purpose; attack scores not counted",
+                    "scored": args.scored}
     figures = {f"{name}_mb": round(some / 1e6, 1) for name, some in figures.items()}
     save(ROW, args, torch.device("cpu"), f"{figures['all_mb'] / 1e3:.2f} GB ({settings['weighed']})",
          figures["all_mb"] <= GOAL / 1e6, figures, settings)
