@@ -111,8 +111,13 @@ def run(main, argv=None):
         print(f"error: {error}", file=sys.stderr)
         code = error.exit_code
     except KeyboardInterrupt:
+        for number in (signal.SIGINT, signal.SIGTERM):  # a second one must not cut the message short
+            signal.signal(number, signal.SIG_IGN)
         print("\nstopped; the same command goes on from here", file=sys.stderr)
         code = 130
+    except MemoryError as error:
+        print(f"error: not enough memory ({error}): choose a smaller --image_size or --batch_size", file=sys.stderr)
+        code = 1
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
