@@ -50,14 +50,15 @@ def open_stage(args, create=False):
     """The Stage of a command's arguments; train.py creates the run's settings and split, other stages read them.
 
     A flag that contradicts the run in this folder raises UsageError, for train.py too once there is a model: a run
-    folder has one seed and one split, and hours of work are not replaced for a flag. Only shadows may be added.
+    folder has one seed and one split, and hours of work are not replaced for a flag. Shadows may be added, and models
+    trained or queried anew by another protocol, as with another number of epochs.
     """
     device = choose_device(args.device)
     layout = Layout(Path(args.run_dir), args.dataset_name, args.model_name)
     path = layout.result(ORIGINAL, "split.json")
     fixed = not create or (path.exists() and any(layout.root().glob("*/*.pt")))
     if fixed:
-        run = saved_run(layout, args, RUN_DEFAULTS.keys() - ({"shadow_num"} if create else set()))
+        run = saved_run(layout, args, RUN_DEFAULTS.keys() - ({"shadow_num", "protocol"} if create else set()))
         run = {**run, **_given(args)}
     else:
         run = {**RUN_DEFAULTS, **(read_run(layout) if path.exists() else {}), **_given(args)}
