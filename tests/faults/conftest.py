@@ -19,8 +19,8 @@ def pytest_terminal_summary(terminalreporter, config):
     terminalreporter.write_line(
         f"faults: {n['kills']} kills survived ({n['chains']} runs compared); {n['corrupted']} files corrupted: "
         f"{n['refused']} refused, {n['rebuilt']} rebuilt, {n['harmless']} harmless; {n['full disk']} full disks, "
-        f"{n['read-only']} read-only folders, {n['signals']} signals; {n['arguments']} command lines; wrong results: "
-        f"{n['wrong']}")
+        f"{n['read-only']} read-only folders, {n['signals']} signals; {n['arguments']} command lines: "
+        f"{n['ended well']} ended well, the others in one line; wrong results: {n['wrong']}")
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ ATTACKS = SHARED | {
     "--original": ([None], ["1"]),
     "--compress": ([None], ["1"]),
     "--compress_name": (["pruning"], ["clustering", "quantization", "magic", ""]),
-    "--compress_degree": (["0.9"], ["0.6", "4", "int8", "0.9 0.9", "nan"]),
+    "--compress_degree": (["0.9", "0.6"], ["4", "int8", "0.9 0.9", "nan"]),
 }
 TRAIN = {"--image_size": (["8"], ["7", "9", "-8", "x"]), "--train_size": (["40"], ["1", "2", "898", "-1"]),
          "--no-augment": ([], [None]), "--epochs": (["6", "1"], SIZES[:-1])}
@@ -111,5 +111,5 @@ def test_every_command_line_ends_well_or_in_one_line(work, tally):
 
     check()
     tally["arguments"] += len(codes)
-    assert len(codes) >= EXAMPLES and codes.count(0) > EXAMPLES / 5 and codes.count(2) > EXAMPLES / 5
-    assert codes.count(1) > 3
+    tally["ended well"] += codes.count(0)
+    assert len(codes) >= EXAMPLES and min(map(codes.count, (0, 2))) > EXAMPLES / 5 and codes.count(1) > EXAMPLES / 50
