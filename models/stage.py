@@ -156,10 +156,18 @@ def _run_world(stage, variant, world, start):
     saved = _finished(stage, variant, world, settings)
     if saved is None:
         saved = _train(stage, variant, world, settings, parent, start)
+    else:
+        _drop_progress(stage.layout.file(variant, world.name, "progress.pt"), settings)
     model = load_model(saved, stage.device)
     _query(stage, variant, world, saved, model)
     config = _config(stage, variant, world, saved, time.monotonic() - began)
     print(summary(variant, world.name, config))
+
+
+def _drop_progress(path, settings):
+    """Remove what a process killed between saving a model and this left; another training's progress stays."""
+    if path.exists() and Progress(path, settings).load() is not None:
+        path.unlink()
 
 
 def _settings(stage, variant, world):

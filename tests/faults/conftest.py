@@ -1,5 +1,6 @@
 """What the fault tests share: an undisturbed run, the comparison with it, and one line of counts at the end."""
 import json
+import time
 from collections import Counter
 
 import chain
@@ -33,9 +34,17 @@ def tally(request):
 def undisturbed(tmp_path_factory):
     """The folder of a whole run that nothing happened to."""
     folder = tmp_path_factory.mktemp("undisturbed")
+    began = time.monotonic()
     code, said = chain.outcome(folder / "log", chain.whole, folder / "run")
     assert code == 0, said
+    (folder / "seconds").write_text(str(time.monotonic() - began))
     return folder / "run"
+
+
+@pytest.fixture
+def usual_seconds(undisturbed):
+    """How long that run took."""
+    return float((undisturbed.parent / "seconds").read_text())
 
 
 @pytest.fixture

@@ -10,23 +10,19 @@ import pytest
 KILLS = 20
 
 
-def test_a_killed_run_goes_on_to_the_same_results(tmp_path, undisturbed, same, tally):
+def test_a_killed_run_goes_on_to_the_same_results(tmp_path, usual_seconds, same, tally):
     """Half of the kills come by the clock, half exactly at a file: just before or just after it gets its name."""
     rng, runs = random.Random(0), 0
-    began = time.monotonic()
-    code, said = chain.outcome(tmp_path / "log", chain.whole, tmp_path / "timed")
-    assert code == 0, said
-    usual = time.monotonic() - began
     while tally["kills"] < KILLS or runs == 0:
         run_dir = tmp_path / f"run_{runs}"
         while tally["kills"] < KILLS:
             if tally["kills"] % 2:
-                process = chain.start(tmp_path / "log", chain.killed_at_a_file, run_dir, rng.randint(1, 25),
+                process = chain.start(tmp_path / "log", chain.killed_at_a_file, run_dir, rng.randint(1, 15),
                                       rng.choice(["before", "after"]))
                 process.join()
             else:
                 process = chain.start(tmp_path / "log", chain.whole, run_dir)
-                process.join(rng.uniform(0, usual / 3))
+                process.join(rng.uniform(0, usual_seconds / 4))
                 process.kill()
                 process.join()
             assert process.exitcode in (0, -signal.SIGKILL), (tmp_path / "log").read_text()

@@ -8,7 +8,7 @@ import pytest
 import train
 from attacks.inputs import read_variant
 from models import stage
-from models.checkpoint import ORIGINAL, Layout, read_json, write_json
+from models.checkpoint import ORIGINAL, Layout, Progress, read_json, read_weights, write_json
 from models.errors import CompLeakError, UsageError
 from models.files import locked
 from models.resnet import MODELS, ResNet
@@ -91,6 +91,15 @@ def test_a_target_and_a_shadow_trained_apart_are_not_attacked(layout, tmp_path):
     with pytest.raises(CompLeakError, match="not trained alike .epochs 2 and 1.: run python train.py"):
         read_variant(layout, ORIGINAL)
     read_variant(longer, ORIGINAL)
+
+
+def test_progress_left_by_a_kill_after_the_model_was_saved_goes_another_trainings_stays(layout):
+    path = layout.file(ORIGINAL, "target", "progress.pt")
+    settings = read_weights(layout.file(ORIGINAL, "target", "weights.pt"), "it")["settings"]
+    for changes, stays in (({}, False), ({"epochs": 100}, True)):
+        Progress(path, {**settings, **changes}).save({"epoch": 0})
+        again(layout)
+        assert path.exists() == stays
 
 
 def test_a_log_with_garbage_in_it_does_not_stop_a_training(layout):
