@@ -7,6 +7,7 @@ from models import protocol
 from models.checkpoint import ORIGINAL
 from models.cli import choose_device, run
 from models.errors import UsageError
+from models.files import locked
 
 
 def rmia_a(text):
@@ -50,7 +51,8 @@ def main(argv=None):
     layout, settings, _ = open_run(args)
     chosen = ([ORIGINAL] if args.original else []) + (variants(args) if args.compress else [])
     for variant in chosen:
-        attack_variant(layout, variant, args, settings)
+        with locked(layout.result(variant, "NR.json")):
+            attack_variant(layout, variant, args, settings)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from models import protocol
 from models.checkpoint import ORIGINAL
 from models.cli import run
 from models.errors import UsageError
+from models.files import locked
 
 
 def attack_variant(layout, variant, args, run_settings):
@@ -52,7 +53,8 @@ def main(argv=None):
     layout, settings, _ = open_run(args)
     print("Start Membership Inference Attacks")
     for variant in chosen:
-        attack_variant(layout, variant, args, settings)
+        with locked(layout.result(variant, "SR.json")):
+            attack_variant(layout, variant, args, settings)
 
 
 if __name__ == "__main__":

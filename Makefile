@@ -9,7 +9,7 @@ CLUSTERED = --compress --compress_name clustering --compress_degree 4 8 16
 
 BENCHMARKS = rmia kmeans samia clustered_step training disk growth nr_sr
 
-.PHONY: install demo test bench
+.PHONY: install demo test test-faults bench
 
 install: .venv/installed
 
@@ -37,6 +37,10 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest
+
+# SIGKILL, signals, full disks, damaged files and odd flags against a small run: 15 minutes at most on 2 cores.
+test-faults: install
+	$(BIN)/python -m pytest tests/faults -o "python_files=faults_*.py" -o pythonpath=tests/faults
 
 # Speed against its goals, on an idle machine: writes benchmarks/results/*.json and the table of them.
 bench: install

@@ -10,6 +10,7 @@ from attacks.tables import short
 from models.checkpoint import ORIGINAL, atomic, read_json
 from models.cli import parser, run
 from models.errors import CompLeakError
+from models.files import locked
 
 # Named here, not picked by a result: the six attacks of the paper, forests where there are two classifiers.
 NR_CURVES = ("SAMIA", "metric_based_1", "metric_based_2", "train_based_1 (RF)", "train_based_2 (RF)", "RMIA")
@@ -145,10 +146,11 @@ def save(figure, path):
 def main(argv=None):
     args = parser(__doc__).parse_args(argv)
     layout, _, _ = open_run(args)
-    read = read_both(layout)
-    for name, draw in (("roc.png", roc_figure), ("auc.png", auc_figure)):
-        save(draw(layout, read), layout.tables / name)
-        print(f"{layout.tables / name} written")
+    with locked(layout.tables / "figures"):
+        read = read_both(layout)
+        for name, draw in (("roc.png", roc_figure), ("auc.png", auc_figure)):
+            save(draw(layout, read), layout.tables / name)
+            print(f"{layout.tables / name} written")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import numpy as np
 from attacks.features import softmax64
 from models.checkpoint import ORIGINAL
 from models.errors import CompLeakError, UsageError
+from models.files import read_json
 from models.query import Queries, load_arrays, load_queries
 from models.stage import load_split
 
@@ -49,7 +50,30 @@ def read_variant(layout, variant, shadow_num=None):
         raise UsageError(f"--shadow_num {shadow_num}: the run in {layout.root()} has {len(split.shadows)} shadow(s)")
     worlds = split.worlds[: 1 + shadow_num] if shadow_num else split.worlds
     models = [_read_model(layout, variant, world, split, made_by) for world in worlds]
+    _check_alike([_recipe(layout, variant, world, model, made_by) for world, model in zip(worlds, models, strict=True)],
+                 layout.root(variant), made_by)
     return models[0], models[1:]
+
+
+def _recipe(layout, variant, world, model, made_by):
+    """What decided one model's weights but for its world, or None where nothing is known of it."""
+    path = layout.file(variant, world.name, "config.json")
+    if not path.exists():
+        return None
+    config = read_json(path, made_by)
+    if config["weights"] != model.weights:
+        raise CompLeakError(f"{path} describes other weights than queries.npz beside it: run {made_by} again")
+    return {name: value for name, value in config["settings"].items() if name not in ("world", "parent", "data_label")}
+
+
+def _check_alike(recipes, folder, made_by):
+    """Raises CompLeakError unless target and shadows were trained alike: not so where a new training was stopped."""
+    for recipe in recipes[1:]:
+        if recipe != recipes[0] and None not in (recipe, recipes[0]):
+            differ = ", ".join(f"{name} {recipes[0].get(name)} and {recipe.get(name)}" for name in recipes[0] | recipe
+                               if recipes[0].get(name) != recipe.get(name))
+            raise CompLeakError(f"{folder}: target and shadow were not trained alike ({differ}): run {made_by} again, "
+                                "with the flags that both should have")
 
 
 def _read_model(layout, variant, world, split, made_by):

@@ -13,6 +13,7 @@ from models import protocol
 from models.checkpoint import DEGREES, ORIGINAL, Variant
 from models.cli import choose_device, parser, run
 from models.errors import CompLeakError
+from models.files import locked
 
 INT8 = Variant("quantization", "int8")
 GROUPS = {
@@ -49,6 +50,8 @@ def attack_groups(layout, seed, device, groups=None, shadow_num=None, choices=fr
     groups = groups or GROUPS
     wanted = list(dict.fromkeys(variant for variants in groups.values() for variant in variants))
     read = {variant: read_variant(layout, variant, shadow_num) for variant in wanted}
+    target, shadows = read[wanted[0]]
+    members = stacked(shadows, "member"), target.member
     outputs = {variant: shadows for variant, (_, shadows) in read.items()}
     if "int8_shadow" in choices:
         outputs = dict.fromkeys(wanted, read_variant(layout, INT8, shadow_num)[1])
@@ -59,24 +62,22 @@ def attack_groups(layout, seed, device, groups=None, shadow_num=None, choices=fr
     inputs = {"setting": "MR", "groups": {name: [str(v) for v in variants] for name, variants in groups.items()},
               "weights": {str(v): [model.weights for model in (read[v][0], *read[v][1])] for v in wanted},
               "sr": {str(v): from_sr[v][1] for v in wanted}, "seed": seed, **protocol.record(choices, "MR")}
-    path = layout.result(ORIGINAL, "MR.json")
-    result = finished(path, inputs)
-    if result is not None:
-        return result
-    target, shadows = read[wanted[0]]
-    members, in_sample = (stacked(shadows, "member"), target.member), "in_sample_forests" in choices
-    results = {}
-    jobs = [(name, setting) for name in groups for setting in STAND_INS]
-    for name, setting in tqdm(jobs, desc="MR networks", unit="network"):
-        stand_in, variants = STAND_INS[setting], groups[name]
-        on_shadow = f"shadow_{stand_in}_in_sample" if in_sample else f"shadow_{stand_in}"
-        scores = [(from_sr[v][0][f"target_{stand_in}"], from_sr[v][0][on_shadow]) for v in variants]
-        results[f"{name}, {setting}"] = attack(
-            [read[v][0] for v in variants], [outputs[v] for v in variants], scores, members,
-            derive_seed(seed, "MR", name, setting), device, "best_attack_epoch" in choices)
-    metrics = evaluate_all(results, target.member, seed, choices)
-    return save(path, layout.result(ORIGINAL, "MR_scores.npz"), inputs, metrics,
-                {"index": target.index, "member": target.member, **as_arrays(results)})
+    with locked(layout.result(ORIGINAL, "MR.json")) as path:
+        result = finished(path, inputs)
+        if result is not None:
+            return result
+        results = {}
+        in_sample = "in_sample_forests" in choices
+        for name, setting in tqdm([(name, setting) for name in groups for setting in STAND_INS], desc="MR networks"):
+            stand_in, variants = STAND_INS[setting], groups[name]
+            on_shadow = f"shadow_{stand_in}_in_sample" if in_sample else f"shadow_{stand_in}"
+            scores = [(from_sr[v][0][f"target_{stand_in}"], from_sr[v][0][on_shadow]) for v in variants]
+            results[f"{name}, {setting}"] = attack(
+                [read[v][0] for v in variants], [outputs[v] for v in variants], scores, members,
+                derive_seed(seed, "MR", name, setting), device, "best_attack_epoch" in choices)
+        return save(path, layout.result(ORIGINAL, "MR_scores.npz"), inputs,
+                    evaluate_all(results, target.member, seed, choices),
+                    {"index": target.index, "member": target.member, **as_arrays(results)})
 
 
 def sr_scores(layout, variant, models):

@@ -10,6 +10,7 @@ from attacks.writing import screen, write
 from models.checkpoint import ORIGINAL, read_json
 from models.cli import parser, run
 from models.errors import CompLeakError
+from models.files import locked
 from models.stage import load_split
 
 RATES = {"acc": "ACC (%)", "auc": "AUC (%)", "tpr": "TPR at 0.1% FPR (%)", "tpr_1": "TPR at 1% FPR (%)"}
@@ -234,9 +235,10 @@ def build(layout):
 def main(argv=None):
     args = parser(__doc__).parse_args(argv)
     layout, _, _ = open_run(args)
-    made = build(layout)
-    for table in made:
-        write(table, layout.tables)
+    with locked(layout.tables / "tables"):
+        made = build(layout)
+        for table in made:
+            write(table, layout.tables)
     for table in made:
         if table.name != "models":
             rates = [heading for heading in table.blocks if heading in RATES.values()]

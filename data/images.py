@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from models.checkpoint import atomic, write_json
 from models.errors import CompLeakError, UsageError
+from models.files import atomic, read_json, write_json
 
 DATASETS = Path(__file__).resolve().parent / "datasets"
 NAMES = ("cifar10", "digits", "imagefolder")
@@ -121,7 +121,7 @@ def _open_cache(array_path, meta_path, source):
     if not (array_path.exists() and meta_path.exists()):
         return None
     try:
-        meta = json.loads(meta_path.read_text())
+        meta = read_json(meta_path, "the command again")
         rows = np.load(array_path, mmap_mode="r", allow_pickle=False)
         intact = meta.pop("checksum") == _checksum(meta) and \
             fingerprint(rows["image"], rows["label"]) == meta["fingerprint"]

@@ -1,8 +1,9 @@
 """Every path and every file: where results lie, atomic writing, loading of any variant's weights."""
+import errno
 import hashlib
 import json
 import os
-from contextlib import contextmanager
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 
 from models import codebook, int8, magnitude
 from models.errors import CompLeakError, UsageError
+from models.files import atomic, checksum, read_json, write_json  # noqa: F401, others take these from here
 from models.resnet import build
 
 FORMAT = 1
@@ -106,35 +108,6 @@ class Layout:
         return found
 
 
-@contextmanager
-def atomic(path):
-    """Gives a path to write to beside `path`, and puts it in place when the block ends well."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield beside
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def write_json(path, value):
-    """Write plain JSON values, whole or not at all."""
-    with atomic(path) as beside:
-        beside.write_text(json.dumps(value, indent=1) + "\n")
-
-
-def read_json(path, made_by):
-    """The values of a JSON file; CompLeakError names the file and the command that makes it when it cannot be read."""
-    try:
-        return json.loads(Path(path).read_text())
-    except FileNotFoundError:
-        raise CompLeakError(f"{path} is missing: run {made_by}") from None
-    except ValueError as error:
-        raise CompLeakError(f"{path} is damaged ({error}): delete it and run {made_by}") from error
-
-
 def fingerprint(tensors):
     """16 hex digits that name a dictionary of tensors, values and types."""
     digest = hashlib.sha256()
@@ -150,13 +123,16 @@ def save_weights(path, tensors, settings):
     name = fingerprint(tensors)
     with atomic(path) as beside:
         text = json.dumps(settings)
-        torch.save({"format": FORMAT, "fingerprint": name, "settings": text, "checksum": _checksum(name, text),
-                    "tensors": tensors}, beside)
+        _save({"format": FORMAT, "fingerprint": name, "settings": text, "checksum": checksum(name, text),
+               "tensors": tensors}, beside)
     return name
 
 
-def _checksum(*texts):
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
+def _save(value, beside):
+    try:
+        torch.save(value, beside)
+    except RuntimeError as error:  # a full disk, as torch words it
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
 
 
 def read_weights(path, made_by):
@@ -170,7 +146,7 @@ def read_weights(path, made_by):
     try:
         form = dict(saved)["format"]
         intact = form == FORMAT and fingerprint(saved["tensors"]) == saved["fingerprint"] and \
-            _checksum(saved["fingerprint"], saved["settings"]) == saved["checksum"]
+            checksum(saved["fingerprint"], saved["settings"]) == saved["checksum"]
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):
         raise CompLeakError(f"{path} is damaged or not one of this project's: delete it and run {made_by}") from None
     if form != FORMAT:
@@ -183,6 +159,9 @@ def read_weights(path, made_by):
 def read_tensors(path, made_by):
     """A file of tensors and plain values, or None where there is none; CompLeakError where it is damaged."""
     try:
+        with zipfile.ZipFile(path) as archive:  # torch does not look at the checksums it writes
+            if archive.testzip():
+                raise ValueError("its contents changed")
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         return None
@@ -206,11 +185,12 @@ class Progress:
         except CompLeakError as error:
             print(f"{error}; starting this model afresh")
             return None
-        return state["state"] if state and state["settings"] == self.settings else None
+        mine = isinstance(state, dict) and state.get("settings") == self.settings
+        return state["state"] if mine else None
 
     def save(self, state):
         with atomic(self.path) as beside:
-            torch.save({"settings": self.settings, "state": state}, beside)
+            _save({"settings": self.settings, "state": state}, beside)
 
     def remove(self):
         self.path.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ import signal
 import sys
 
 import torch
+from tqdm import tqdm
 
 from data.images import NAMES
 from models.errors import CompLeakError, UsageError
@@ -108,18 +109,27 @@ def run(main, argv=None):
         main(argv)
         code = 0
     except CompLeakError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = error.exit_code
+        code = _say(f"error: {error}", error.exit_code)
     except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from here", file=sys.stderr)
-        code = 130
+        for number in (signal.SIGINT, signal.SIGTERM):  # a second one must not cut the message short
+            signal.signal(number, signal.SIG_IGN)
+        code = _say("\nstopped; the same command goes on from here", 130)
+    except MemoryError as error:
+        code = _say(f"error: not enough memory ({error}): choose a smaller --image_size or --batch_size", 1)
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
-        print(f"error: {error.filename or 'a file'}: {error.strerror}: check the folder's permissions and free space, "
-              "or choose another --run_dir", file=sys.stderr)
-        code = 1
+        code = _say(f"error: {error.filename or 'a file'}: {error.strerror}: check the folder's permissions and free "
+                    "space, or choose another --run_dir", 1)
     sys.exit(code)
+
+
+def _say(line, code):
+    """Print a last line on stderr, below progress bars that were cut short; gives the exit code back."""
+    for bar in list(getattr(tqdm, "_instances", ())):
+        bar.close()
+    print(line, file=sys.stderr)
+    return code
 
 
 def _stop(signum, frame):

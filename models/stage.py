@@ -2,6 +2,7 @@
 import json
 import platform
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -11,9 +12,10 @@ import torch
 
 from data import images, splits
 from models import protocol, training
-from models.checkpoint import ORIGINAL, Layout, Progress, load_model, read_json, read_weights, save_weights, write_json
+from models.checkpoint import ORIGINAL, Layout, Progress, load_model, read_weights, save_weights
 from models.cli import choose_device, use_bfloat16
 from models.errors import CompLeakError, UsageError
+from models.files import atomic, locked, read_json, write_json
 from models.query import augmented, is_current, load_queries, losses, query, save_arrays, sensitivity
 from models.selection import BestEpoch
 
@@ -47,15 +49,19 @@ class Session:
 def open_stage(args, create=False):
     """The Stage of a command's arguments; train.py creates the run's settings and split, other stages read them.
 
-    A flag that contradicts the run in this folder raises UsageError.
+    A flag that contradicts the run in this folder raises UsageError, for train.py too once there is a model: a run
+    folder has one seed and one split, and hours of work are not replaced for a flag. Shadows may be added, and models
+    trained or queried anew by another protocol, as with another number of epochs.
     """
     device = choose_device(args.device)
     layout = Layout(Path(args.run_dir), args.dataset_name, args.model_name)
     path = layout.result(ORIGINAL, "split.json")
-    if create:
-        run = {**RUN_DEFAULTS, **(read_run(layout) if path.exists() else {}), **_given(args)}
+    fixed = not create or (path.exists() and any(layout.root().glob("*/*.pt")))
+    if fixed:
+        run = saved_run(layout, args, RUN_DEFAULTS.keys() - ({"shadow_num", "protocol"} if create else set()))
+        run = {**run, **_given(args)}
     else:
-        run = saved_run(layout, args, RUN_DEFAULTS)
+        run = {**RUN_DEFAULTS, **(read_run(layout) if path.exists() else {}), **_given(args)}
     choices = protocol.parse(run["protocol"])
     if "augmented_members" in choices and not run["augment"]:
         raise UsageError(f"--protocol {run['protocol']}: members can be queried through the training's crops and flips "
@@ -67,12 +73,11 @@ def open_stage(args, create=False):
     if args.num_cls not in (None, len(data.classes)):
         raise UsageError(f"--num_cls {args.num_cls}: {data.label} has {len(data.classes)} classes")
     split = splits.make_split(len(data.labels), run["seed"], run["shadow_num"], run["train_size"], data.fingerprint)
-    if create:
-        run = {**run, "train_size": split.train_size, "data_label": data.label, "classes": list(data.classes)}
-        write_json(path, {"run": run, **splits.to_json(split)})
-    elif load_split(layout).fingerprint != split.fingerprint:
+    if fixed and load_split(layout).fingerprint != split.fingerprint:
         raise CompLeakError(f"{data.label} is not the data that {path} was made from: name the same --data_dir, or "
                             "train on this one in another --run_dir")
+    if create:
+        run = {**run, "train_size": split.train_size, "data_label": data.label, "classes": list(data.classes)}
     return Stage(layout, data, split, run, recipe, device, args.query_rows, args.sensitivity)
 
 
@@ -120,17 +125,49 @@ def run_worlds(stage, variant, start):
 
     start(parent, world name) → Session gives the model to train; parent is the loaded original of that world, None
     when the original itself is trained. Models and queries that are there already, made with the same settings, stay.
+    CompLeakError where another process works on one of these models.
     """
-    for world in stage.split.worlds:
-        settings, parent = _settings(stage, variant, world)
-        began = time.monotonic()
-        saved = _finished(stage, variant, world, settings)
-        if saved is None:
-            saved = _train(stage, variant, world, settings, parent, start)
-        model = load_model(saved, stage.device)
-        _query(stage, variant, world, saved, model)
-        config = _config(stage, variant, world, saved, time.monotonic() - began)
-        print(summary(variant, world.name, config))
+    worlds = stage.split.worlds
+    with ExitStack() as locks:
+        for world in worlds:
+            locks.enter_context(locked(stage.layout.root(variant) / world.name))
+        if variant == ORIGINAL:
+            _write_split(stage)
+        for world in worlds:
+            _run_world(stage, variant, world, start)
+
+
+def _write_split(stage):
+    """split.json, where the target that may lie beside it is of this split."""
+    layout = stage.layout
+    path, target = layout.result(ORIGINAL, "split.json"), layout.file(ORIGINAL, "target", "weights.pt")
+    if target.exists() and not path.exists():
+        old = read_weights(target, layout.command(ORIGINAL))["settings"]
+        if old["split_fingerprint"] != stage.split.fingerprint:
+            flags = ", ".join(f"--{name} {old[name]}" for name in ("seed", "train_size", "image_size"))
+            raise UsageError(f"{layout.root()} holds models of another run and no split.json: name that run's flags "
+                             f"({flags}) and data, or delete the folder, or train in another --run_dir")
+    write_json(path, {"run": stage.run, **splits.to_json(stage.split)})
+
+
+def _run_world(stage, variant, world, start):
+    settings, parent = _settings(stage, variant, world)
+    began = time.monotonic()
+    saved = _finished(stage, variant, world, settings)
+    if saved is None:
+        saved = _train(stage, variant, world, settings, parent, start)
+    else:
+        _drop_progress(stage.layout.file(variant, world.name, "progress.pt"), settings)
+    model = load_model(saved, stage.device)
+    _query(stage, variant, world, saved, model)
+    config = _config(stage, variant, world, saved, time.monotonic() - began)
+    print(summary(variant, world.name, config))
+
+
+def _drop_progress(path, settings):
+    """Remove what a process killed between saving a model and this left; another training's progress stays."""
+    if path.exists() and Progress(path, settings).load() is not None:
+        path.unlink()
 
 
 def _settings(stage, variant, world):
@@ -147,6 +184,9 @@ def _settings(stage, variant, world):
     if parent["settings"]["split_fingerprint"] != stage.split.fingerprint:
         raise CompLeakError(f"{stage.layout.file(ORIGINAL, world.name, 'weights.pt')} was trained on another split: "
                             f"run {made_by} again")
+    config = stage.layout.file(ORIGINAL, world.name, "config.json")
+    if read_json(config, made_by).get("weights") != parent["fingerprint"]:
+        raise CompLeakError(f"{config} describes other weights than lie beside it: run {made_by} again")
     return _plain({**settings, "parent": parent["fingerprint"]}), parent
 
 
@@ -165,7 +205,12 @@ def _finished(stage, variant, world, settings):
         print(f"{error}; making it again")
         return None
     # What the data set is called decides nothing; its fingerprint does.
-    return saved if {**saved["settings"], "data_label": settings["data_label"]} == settings else None
+    old = {**saved["settings"], "data_label": settings["data_label"]}
+    changed = [name for name in {**settings, **old} if old.get(name) != settings.get(name)]
+    if changed:
+        said = ", ".join(f"{name} {old.get(name)}, now {settings.get(name)}" for name in changed)
+        print(f"{variant} {world.name}: made with other settings ({said}): making it again")
+    return None if changed else saved
 
 
 def _train(stage, variant, world, settings, parent, start):
@@ -201,8 +246,9 @@ def _selection(stage, world):
 
 def _keep_lines(log, epochs):
     """Cut a log to the epochs that a stopped training will not run again."""
-    lines = log.read_text().splitlines(keepends=True) if epochs and log.exists() else []
-    log.write_text("".join(lines[:epochs]))
+    lines = log.read_bytes().splitlines(keepends=True) if epochs and log.exists() else []
+    with atomic(log) as beside:
+        beside.write_bytes(b"".join(lines[:epochs]))
 
 
 def _query(stage, variant, world, saved, model):

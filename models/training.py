@@ -84,7 +84,7 @@ def train(model, images, labels, statistics, recipe, technique, progress, log_pa
     Every random choice comes from (recipe.seed, epoch or step), so a stopped run ends in the same weights.
     progress: an object with load() → state or None and save(state). One JSON line an epoch goes to log_path.
     selection: which epoch is kept, default the last.
-    Raises CompLeakError when the loss stops being finite.
+    Raises CompLeakError when the loss or a weight stops being finite; no such state is saved.
     """
     device, selection = images.device, selection or LastEpoch()
     groups = technique.parameter_groups(model, WEIGHT_DECAY)
@@ -109,12 +109,11 @@ def train(model, images, labels, statistics, recipe, technique, progress, log_pa
             totals += _step(model, normalise(pictures, *statistics), labels[rows], optimizer, technique, recipe)
             bar.update()
             if time.monotonic() - saved_at > SAVE_EVERY:
+                _check(model, totals, epoch, recipe, description)
                 progress.save(_state(model, optimizer, technique, selection, epoch, step + 1, totals))
                 saved_at = time.monotonic()
+        _check(model, totals, epoch, recipe, description)
         loss, accuracy = (totals[:2] / totals[2]).tolist()
-        if not math.isfinite(loss):
-            raise CompLeakError(f"{description}: the loss is {loss} in epoch {epoch + 1} at learning rate "
-                                f"{cosine(recipe.lr, epoch, recipe.epochs):.3g}: start again with a smaller --lr")
         _log(log_path, epoch, recipe, loss, accuracy, time.monotonic() - began)
         bar.set_postfix(loss=f"{loss:.3f}", acc=f"{accuracy:.3f}")
         first_step = 0
@@ -123,8 +122,6 @@ def train(model, images, labels, statistics, recipe, technique, progress, log_pa
             break
     bar.close()
     selection.finish(model)
-    if not all(parameter.isfinite().all() for parameter in model.parameters()):
-        raise CompLeakError(f"{description}: the last step left weights that are not finite: use a smaller --lr")
     return model
 
 
@@ -164,6 +161,15 @@ def _step(model, x, y, optimizer, technique, recipe):
     optimizer.step()
     technique.after_step()
     return torch.stack([loss.detach() * len(y), (logits.argmax(1) == y).sum(), loss.new_full((), len(y))])
+
+
+def _check(model, totals, epoch, recipe, description):
+    """Raises CompLeakError where the loss or a weight is not finite: nothing of such a model is ever saved."""
+    loss = (totals[0] / totals[2]).item()
+    if not math.isfinite(loss) or not all(parameter.isfinite().all() for parameter in model.parameters()):
+        raise CompLeakError(f"{description}: the loss is {loss:.4g} in epoch {epoch + 1} at learning rate "
+                            f"{cosine(recipe.lr, epoch, recipe.epochs):.3g}, or weights are no longer finite: use a "
+                            "smaller --lr (what was saved before is kept)")
 
 
 def _state(model, optimizer, technique, selection, epoch, step, totals):

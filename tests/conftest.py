@@ -1,5 +1,5 @@
 """What several test files need: small picture folders, and runs whose models' answers are made up."""
-import json
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +8,7 @@ from PIL import Image
 
 from data import splits
 from data.images import CIFAR10_CLASSES
-from models.checkpoint import ORIGINAL, Layout, write_json
+from models.checkpoint import ORIGINAL, Layout, read_json, write_json
 from models.query import losses, save_arrays
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,6 +33,15 @@ def cifar_like(tmp_path_factory):
                 pixels = np.clip(base + rng.normal(0, 60, (32, 32, 3)), 0, 255).astype(np.uint8)
                 Image.fromarray(pixels).save(folder / part / name / f"{i:04d}.jpg", quality=75)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def handlers():
+    """Commands set signal handlers for the whole process: none outlives its test."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -74,7 +83,8 @@ def write_answers(layout, variant, world, split, labels, leak, classes, rng):
                 sensitivity=sensitivity)
     correct = logits.argmax(1) == labels
     write_json(layout.file(variant, world.name, "config.json"),
-               {"settings": {"technique": variant.technique, "degree": variant.degree}, "bytes": 1000, "ratio": 1.0,
+               {"settings": {"technique": variant.technique, "degree": variant.degree}, "weights": meta["weights"],
+                "bytes": 1000, "ratio": 1.0,
                 "accuracy_in": float(correct[member].mean()), "accuracy_out": float(correct[~member].mean()),
                 "before": {"accuracy_in": 1.0, "accuracy_out": 0.5, "bytes": 1000}})
 
@@ -84,6 +94,6 @@ def edit_json():
     """edit(path, **changes): change values of a JSON file in place."""
 
     def edit(path, **changes):
-        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+        write_json(path, {**read_json(path, ""), **changes})
 
     return edit

@@ -6,9 +6,11 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from tqdm import tqdm
 
 import train
 from models import cli
+from models.errors import CompLeakError
 from pruning import prune
 from quantization import qat
 
@@ -118,6 +120,24 @@ def test_ctrl_c_leaves_a_clean_message(capsys):
 
     code, lines = outcome(main, [], capsys)
     assert code == 130 and lines == ["stopped; the same command goes on from here"]
+
+
+def test_the_last_line_stands_below_a_bar_that_was_cut_short(capsys):
+    def main(argv):
+        bar = tqdm(total=9)
+        bar.update()
+        raise CompLeakError("the loss is nan")
+
+    code, lines = outcome(main, [], capsys)
+    assert code == 1 and lines[-1] == "error: the loss is nan"
+
+
+def test_too_little_memory_is_one_line(capsys):
+    def main(argv):
+        np.empty(2**45)
+
+    code, lines = outcome(main, [], capsys)
+    assert code == 1 and len(lines) == 1 and lines[0].startswith("error: not enough memory (Unable to allocate")
 
 
 def test_unknown_errors_are_not_hidden():

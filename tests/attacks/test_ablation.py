@@ -11,6 +11,7 @@ from attacks.metrics import interpolated_tpr, roc
 from models import protocol
 from models.checkpoint import ORIGINAL, Layout, Variant
 from models.errors import CompLeakError, UsageError
+from models.files import read_json, write_json
 from models.query import load_queries
 from models.resnet import MODELS, ResNet
 from pruning import prune
@@ -116,10 +117,9 @@ def test_other_pictures_and_unsound_runs_are_refused(ablated):
     with pytest.raises(UsageError, match="its protocol is best_epoch; name a sound run"):
         ablation.main([*FLAGS, "--run_dir", str(ablated[1].run_dir)])
     args = type("Args", (), {"dataset_name": "digits", "data_dir": None, "data_label": None})
-    wrong = json.loads(ablated[0].result(ORIGINAL, "split.json").read_text())
+    wrong = read_json(ablated[0].result(ORIGINAL, "split.json"), "it")
     wrong["run"]["image_size"] = 16
-    path = ablated[1].result(ORIGINAL, "split.json")
-    path.write_text(json.dumps(wrong))
+    write_json(ablated[1].result(ORIGINAL, "split.json"), wrong)
     with pytest.raises(CompLeakError, match="is not the data of the run"):
         ablation.load_data(ablated[1], args)
 

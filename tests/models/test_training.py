@@ -195,6 +195,30 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     assert "\n" not in said and said.startswith("test: the loss is") and "smaller --lr" in said
 
 
+@pytest.mark.parametrize("poison", ["loss", "weight"])
+def test_no_poisoned_state_is_saved_and_the_last_good_one_goes_on(tmp_path, monkeypatch, poison):
+    monkeypatch.setattr(training, "SAVE_EVERY", -1)  # every step: three an epoch
+    through, step, count = run(network(), recipe(epochs=3), tmp_path).state_dict(), training._step, [0]
+    (tmp_path / "log.jsonl").unlink()
+
+    def poisoned(model, *rest):
+        count[0] += 1
+        totals = step(model, *rest)
+        if count[0] == 5 and poison == "weight":
+            model.conv1.weight.data[0] = torch.nan
+        return totals * torch.nan if count[0] == 5 and poison == "loss" else totals
+
+    progress = Kept()
+    with monkeypatch.context() as patch, pytest.raises(CompLeakError, match="in epoch 2 at learning rate 0.0075"):
+        patch.setattr(training, "_step", poisoned)
+        run(network(), recipe(epochs=3), tmp_path, progress)
+    state = progress.load()
+    assert (progress.saves, state["epoch"], state["step"]) == (4, 1, 1) and state["totals"].isfinite().all()
+    assert all(tensor.isfinite().all() for tensor in state["model"].values())
+    resumed = run(network(), recipe(epochs=3), tmp_path, progress).state_dict()
+    assert all(torch.equal(through[name], resumed[name]) for name in through)
+
+
 def test_the_cosine_schedule(tmp_path):
     rates = [cosine(0.1, epoch, 100) for epoch in range(101)]
     assert rates[0] == 0.1 and rates[50] == pytest.approx(0.05) and rates[100] == pytest.approx(0, abs=1e-12)

@@ -1,0 +1,110 @@
+"""models/stage.py: what it refuses so that no model is lost or paired with another's by accident."""
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import train
+from attacks.inputs import read_variant
+from models import stage
+from models.checkpoint import ORIGINAL, Layout, Progress, read_json, read_weights, write_json
+from models.errors import CompLeakError, UsageError
+from models.files import locked
+from models.resnet import MODELS, ResNet
+from pruning import prune
+
+DIGITS = ["--dataset_name", "digits", "--device", "cpu", "--amp", "off", "--query_rows", "scored", "--no-sensitivity"]
+TRAIN = ["--image_size", "8", "--train_size", "30", "--epochs", "1", "--lr", "0.05", "--batch_size", "15"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(MODELS, "resnet18", lambda classes: ResNet(classes, widths=(2, 4, 4, 8)))
+        run_dir = tmp_path_factory.mktemp("finished")
+        train.main([*DIGITS, *TRAIN, "--run_dir", str(run_dir)])
+        yield run_dir
+
+
+@pytest.fixture
+def layout(finished, tmp_path):
+    """A copy of a run with its two originals."""
+    shutil.copytree(finished, tmp_path / "run")
+    return Layout(tmp_path / "run", "digits", "resnet18")
+
+
+def again(layout, *more):
+    train.main([*DIGITS, *TRAIN, "--run_dir", str(layout.run_dir), *more])
+
+
+def state(layout):
+    return {path: path.read_bytes() for path in Path(layout.run_dir).rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("flags", [["--seed", "5"], ["--train_size", "20"], ["--image_size", "9"], ["--no-augment"]])
+def test_train_does_not_replace_the_models_of_another_run(layout, flags):
+    before = state(layout)
+    with pytest.raises(UsageError, match=f"{flags[0].replace('--no-', '--')}.*: the run in .* has .*another --run_dir"):
+        again(layout, *flags)
+    assert state(layout) == before
+
+
+def test_a_lost_split_does_not_cost_the_models(layout):
+    path = layout.result(ORIGINAL, "split.json")
+    before = state(layout)
+    path.unlink()
+    with pytest.raises(UsageError, match="models of another run and no split.json.*--seed 0, --train_size 30"):
+        again(layout, "--seed", "5")
+    assert not path.exists()
+    again(layout)
+    assert state(layout) == before
+
+
+def test_changed_settings_are_named_before_a_model_is_made_again(layout, capsys):
+    again(layout, "--epochs", "2")
+    said = capsys.readouterr().out
+    assert "original target: made with other settings (epochs 1, now 2): making it again" in said
+
+
+def test_a_second_process_in_the_same_folder_is_refused(layout):
+    before = state(layout)
+    with locked(layout.root() / "shadow_0"), pytest.raises(CompLeakError, match="shadow_0: another process is working"):
+        again(layout, "--epochs", "2")
+    assert state(layout) == before
+
+
+def test_a_compression_is_not_paired_with_another_models_accuracy(layout):
+    """As when train.py is killed between the new weights and what describes them."""
+    path = layout.file(ORIGINAL, "target", "config.json")
+    write_json(path, {**read_json(path, ""), "weights": "0" * 16})
+    with pytest.raises(CompLeakError, match="config.json describes other weights than lie beside"):
+        prune.main([*DIGITS, "--prune_epochs", "1", "--run_dir", str(layout.run_dir)])
+
+
+def test_a_target_and_a_shadow_trained_apart_are_not_attacked(layout, tmp_path):
+    """As when a new training with more epochs is killed after the target."""
+    shutil.copytree(layout.run_dir, tmp_path / "longer")
+    longer = Layout(tmp_path / "longer", "digits", "resnet18")
+    again(longer, "--epochs", "2")
+    shutil.copytree(longer.root() / "target", layout.root() / "target", dirs_exist_ok=True)
+    with pytest.raises(CompLeakError, match="not trained alike .epochs 2 and 1.: run python train.py"):
+        read_variant(layout, ORIGINAL)
+    read_variant(longer, ORIGINAL)
+
+
+def test_progress_left_by_a_kill_after_the_model_was_saved_goes_another_trainings_stays(layout):
+    path = layout.file(ORIGINAL, "target", "progress.pt")
+    settings = read_weights(layout.file(ORIGINAL, "target", "weights.pt"), "it")["settings"]
+    for changes, stays in (({}, False), ({"epochs": 100}, True)):
+        Progress(path, {**settings, **changes}).save({"epoch": 0})
+        again(layout)
+        assert path.exists() == stays
+
+
+def test_a_log_with_garbage_in_it_does_not_stop_a_training(layout):
+    path = layout.file(ORIGINAL, "target", "log.jsonl")
+    first = path.read_bytes()
+    path.write_bytes(first + b"\xff\xfe\x00 half a li")
+    stage._keep_lines(path, 1)
+    assert path.read_bytes() == first and json.loads(first)["epoch"] == 1
