@@ -112,8 +112,8 @@ def build_run(found, layout, label, seed):
     path = layout.result(ORIGINAL, "split.json")
     held = read_run(layout) if path.exists() else run_settings
     if any(held.get(key) != run_settings[key] for key in ("outputs", "seed")):
-        raise CompLeakError(f"{layout.root()} already holds an audit of other answers or another --seed: choose another "
-                            "--run_dir")
+        raise CompLeakError(f"{layout.root()} already holds an audit of other answers or another --seed: name another"
+                            " --run_dir")
     for models in found.values():
         for world in split.worlds:
             _check_sensitivity(models[world.name], world)
