@@ -112,7 +112,8 @@ def fits(seed):
 def _rmia(target, shadows, a, released):
     """RMIA by ratio, and its population score; a and the threshold come from the game with the roles mirrored.
 
-    released: the population score of the released protocol's choice rmia_population. Where the target cannot play that game, a must be given, and the ratio alone remains, without decisions.
+    released: the population score of the released protocol's choice rmia_population. Where the models cannot play that
+    game, a must be given, and the ratio alone remains, without decisions.
     """
     if not _asked([target, *shadows], shadows):
         if a == "auto":

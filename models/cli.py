@@ -57,7 +57,7 @@ def parser(description, several_runs=False, datasets=(*NAMES, OWN.dataset), mode
 
 def training_parser(description, lr, epochs_flag, epochs):
     """The shared flags and those of every command that trains models."""
-    p = parser(description, NAMES, tuple(MODELS))
+    p = parser(description, datasets=NAMES, models=tuple(MODELS))
     p.add_argument("--lr", type=positive(float), default=lr, help="initial learning rate, decayed along a cosine")
     p.add_argument(epochs_flag, dest="epochs", type=positive(int), default=epochs, help="epochs over a model's members")
     p.add_argument("--data_dir", default=None,
