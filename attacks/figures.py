@@ -78,7 +78,8 @@ def draw_histograms(panels, title):
         if not (np.isfinite(low) and low < high):
             low, high = np.min(scores[np.isfinite(scores)]), np.max(scores[np.isfinite(scores)]) + 1e-9
         edges = np.linspace(low, high, 41)
-        for who, name, colour, style in ((member, "members", COLOURS[2], "-"), (~member, "non-members", COLOURS[1], "--")):
+        sides = ((member, "members", COLOURS[2], "-"), (~member, "non-members", COLOURS[1], "--"))
+        for who, name, colour, style in sides:
             shares = np.histogram(np.clip(scores[who], low, high), edges)[0] / who.sum()
             axes.stairs(100 * shares, edges, fill=True, color=colour, alpha=0.25)
             axes.stairs(100 * shares, edges, color=colour, linestyle=style, label=name)
@@ -91,7 +92,7 @@ def draw_histograms(panels, title):
 
 
 def draw_seeds(rows, title):
-    """A line of points a row, one point a seed, and their mean as a bar: Figure. rows: {label: [AUC a seed]}, fractions."""
+    """A point a seed in a line a row, and their mean as a bar: Figure. rows: {label: [AUC a seed]}, fractions."""
     figure = Figure(figsize=(7, 1.2 + 0.24 * len(rows)), layout="constrained")
     axes = figure.subplots()
     for place, values in enumerate(rows.values()):

@@ -201,8 +201,8 @@ def _lacking(inside, outside, shared):
 def _own_world(model, name, inside, outside, seed):
     if min(len(inside), len(outside)) < FEWEST:
         raise CompLeakError(f"{model.path}: {len(inside)} members and {len(outside)} non-members can be scored, "
-                            f"at least {FEWEST} of each are needed (the target's: no shadow trained on them; a shadow's: "
-                            "the target did not)")
+                            f"at least {FEWEST} of each are needed (the target's: no shadow trained on them; a "
+                            "shadow's: the target did not)")
     rows = [np.random.default_rng(derive_seed(seed, "own", name, side)).permutation(part)
             for side, part in enumerate((inside, outside))]
     return make_world(name, np.concatenate(rows), len(inside))
