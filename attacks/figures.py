@@ -49,7 +49,7 @@ def draw_roc(panels, title, bands=False):
             if bands:
                 at = np.geomspace(floor, 0.999, BAND_POINTS)
                 low, high = (np.maximum(end, floor) for end in band(curves[label], member, at))
-                axes.fill_between(at, low, high, color=style["color"], alpha=0.13, linewidth=0)
+                axes.fill_between(at, low, high, color=style["color"], alpha=0.1, linewidth=0)
         axes.set(xscale="log", yscale="log", xlim=(floor, 1), ylim=(floor, 1), title=heading, aspect="equal",
                  xlabel="false positive rate (fraction)", ylabel="true positive rate (fraction)")
         axes.grid(color="0.92")
@@ -63,31 +63,26 @@ def band(scores, member, fprs, seed=0):
     return np.transpose([percentile_interval(bootstrap_tpr(scores, member, fpr, rng, RESAMPLES)) for fpr in fprs])
 
 
-def draw_histograms(panels, title):
-    """How members and non-members score, a panel an attack: Figure. panels: {title: (scores [n], member [n] bool)}.
+def draw_histogram(scores, member, title):
+    """How members and non-members score, shares in per cent: Figure. scores [n], member [n] bool.
 
     The middle 98% of all scores make the axis; what lies beyond is counted in the first and last bar.
     """
-    columns = min(2, len(panels))
-    rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(4.2 * columns, 2.7 * rows + 0.4), layout="constrained")
-    figure.suptitle(title, fontsize=11)
-    places = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes, (heading, (scores, member)) in zip(places, panels.items(), strict=False):
-        low, high = np.percentile(scores, [1, 99], method="nearest")
-        if not (np.isfinite(low) and low < high):
-            low, high = np.min(scores[np.isfinite(scores)]), np.max(scores[np.isfinite(scores)]) + 1e-9
-        edges = np.linspace(low, high, 41)
-        sides = ((member, "members", COLOURS[2], "-"), (~member, "non-members", COLOURS[1], "--"))
-        for who, name, colour, style in sides:
-            shares = np.histogram(np.clip(scores[who], low, high), edges)[0] / who.sum()
-            axes.stairs(100 * shares, edges, fill=True, color=colour, alpha=0.25)
-            axes.stairs(100 * shares, edges, color=colour, linestyle=style, label=name)
-        axes.set(title=heading, xlabel="score", ylabel="share (%)")
-        axes.title.set_fontsize(9)
-        axes.legend(fontsize=7.5)
-    for axes in places[len(panels):]:
-        axes.set_axis_off()
+    figure = Figure(figsize=(4.7, 3), layout="constrained")
+    axes = figure.subplots()
+    finite = scores[np.isfinite(scores)]
+    low, high = np.percentile(finite, [1, 99])
+    if low == high:
+        low, high = finite.min(), finite.max() + 1e-9
+    edges = np.linspace(low, high, 41)
+    sides = ((member, "members", COLOURS[2], "-"), (~member, "non-members", COLOURS[1], "--"))
+    for who, name, colour, style in sides:
+        shares = 100 * np.histogram(np.clip(scores[who], low, high), edges)[0] / who.sum()
+        axes.stairs(shares, edges, fill=True, color=colour, alpha=0.25)
+        axes.stairs(shares, edges, color=colour, linestyle=style, label=name)
+    axes.set(title=title, xlabel="score", ylabel="share (%)")
+    axes.title.set_fontsize(10)
+    axes.legend(fontsize=8)
     return figure
 
 
@@ -206,7 +201,7 @@ def svg(figure):
     """A figure as SVG, bytes, the same every time; text stays text."""
     FigureCanvasAgg(figure)
     file = io.BytesIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "compleak"}):
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "compleak", "path.simplify_threshold": 0.5}):
         figure.savefig(file, format="svg", metadata={"Date": None})
     return file.getvalue()
 

@@ -1,6 +1,7 @@
 """One self-contained report.html of a run from its saved results: tables, figures, exposed examples, deviations."""
 import base64
 import importlib
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,12 +9,16 @@ import jinja2
 
 from attacks import figures, report_parts
 from attacks.cli import open_run
+from attacks.figures import SR_CURVE
+from attacks.runs import check_together, read
 from attacks.saved import read_configs, read_results
 from attacks.tables import RATES, build, short
 from models.checkpoint import ORIGINAL, atomic
 from models.cli import parser, run
 
 HISTOGRAMS = ("metric_based_2", "train_based_2 (RF)", "RMIA")
+# A cell that is set as a number: "61.23", "+1.2 [0.4, 2.0]", "1,234 s", "-".
+NUMBER = r"-|[+<-]?[\d.,e-]+( s)?( \[[^\]]*\])?"
 # Modules that may add a table of their own, and the heading it gets.
 EXTRA = {"attacks.claims": ("claims", "The claims and their verdicts"),
          "attacks.ablation": ("ablation", "What the protocol is worth")}
@@ -22,7 +27,7 @@ CLAIMS = {"C1": "NR: one model at a time", "C2": "SR: the original and one compr
 
 
 def section(anchor, heading, **parts):
-    """One section for the template; parts: facts, notes, tables, figures, exposed, items, whichever it has."""
+    """One section for the template; parts: facts, notes, tables, figures, exposed, sentences, whichever it has."""
     return {"id": anchor, "heading": heading, **parts}
 
 
@@ -32,8 +37,8 @@ def block(caption, frame, folded=False):
 
 
 def image(figure, alt):
-    """A figure as an inline picture for the template."""
-    return {"data": base64.b64encode(figures.svg(figure)).decode(), "alt": alt}
+    """A figure as an inline picture for the template; one that is wide scrolls on a narrow screen."""
+    return {"data": base64.b64encode(figures.svg(figure)).decode(), "alt": alt, "wide": figure.get_figwidth() > 5}
 
 
 def of_table(table):
@@ -56,10 +61,9 @@ def extra(name, layout):
 
 def drawn(layout, nr, sr):
     """Sections of figures: ROC with bands, AUC by model, score histograms."""
-    where = figures.where_from(layout)
     panels = figures.roc_panels(layout, (nr, sr))
-    curves = [image(figures.draw_roc({heading: panel}, where, bands=True),
-                    f"ROC curves on logarithmic axes with 95% bands, {heading}: {', '.join(panel[0])}; {where}")
+    curves = [image(figures.draw_roc({heading: panel}, "", bands=True),
+                    f"ROC curves on logarithmic axes with 95% bands, {heading}: {', '.join(panel[0])}")
               for heading, panel in panels.items()]
     bars = image(figures.auc_figure(layout, (nr, sr)),
                  f"AUC with 95% intervals of {', '.join(figures.BARS)} on every model; the numbers are in C1 and C2")
@@ -67,19 +71,22 @@ def drawn(layout, nr, sr):
         "Both axes are logarithmic, so the left edge is what an attacker reaches with hardly any false alarm. Bands: "
         "95% of each curve's TPR at a given FPR, by bootstrap over members and non-members."]),
         section("auc", "AUC against sparsity, bit width and centroids", figures=[bars])]
-    scores = {f"{attack}, {short(str(ORIGINAL))}": (values[attack], member) for attack in HISTOGRAMS
-              if attack in nr.get(ORIGINAL, {"attacks": ()})["attacks"]
-              for values, member in [figures.saved_scores(layout, ORIGINAL, "NR", nr[ORIGINAL], [attack])]}
-    for variant in list(sr)[:1]:
-        values, member = figures.saved_scores(layout, variant, "SR", sr[variant], [figures.SR_CURVE])
-        scores[f"{figures.SR_CURVE}, original + {short(str(variant))}"] = values[figures.SR_CURVE], member
-    if scores:
-        picture = image(figures.draw_histograms(scores, where),
-                        f"Scores of members and non-members: {', '.join(scores)}")
-        found.append(section("scores", "Scores of members and non-members", figures=[picture], notes=[
+    shown = [(f"{attack}, original", *_scores(layout, ORIGINAL, "NR", nr[ORIGINAL], attack)) for attack in HISTOGRAMS
+             if ORIGINAL in nr and attack in nr[ORIGINAL]["attacks"]]
+    shown += [(f"{SR_CURVE}, original + {short(str(variant))}", *_scores(layout, variant, "SR", sr[variant], SR_CURVE))
+              for variant in list(sr)[:1]]
+    if shown:
+        pictures = [image(figures.draw_histogram(scores, member, title), f"Scores of members and non-members: {title}")
+                    for title, scores, member in shown]
+        found.append(section("scores", "Scores of members and non-members", figures=pictures, notes=[
             "An attack tells members from non-members as far as the two shapes differ. The middle 98% of the scores "
             "make the axis; the first and last bar hold what lies beyond."]))
     return found
+
+
+def _scores(layout, variant, setting, result, attack):
+    scores, member = figures.saved_scores(layout, variant, setting, result, [attack])
+    return scores[attack], member
 
 
 def exposed(layout, nr, data_dir):
@@ -98,9 +105,11 @@ def exposed(layout, nr, data_dir):
 
 def over_seeds(layouts):
     """The section on several runs: mean, spread and each seed's value of the main rows; none for a single run."""
-    seeds = report_parts.check_seeds(layouts)
     if len(layouts) < 2:
         return []
+    runs = [read(layout) for layout in layouts]
+    check_together(runs)
+    seeds = [one.seed for one in runs]
     each = [report_parts.main_rows(layout) for layout in layouts]
     rows = {label: [found[label] for found in each] for label in each[0] if all(label in found for found in each)}
     if not rows:
@@ -135,13 +144,14 @@ def sections(layouts, data_dir=None):
     found += exposed(layout, nr, data_dir)
     found += [section(*EXTRA[name], **of_table(table)) for name, table in extras.items() if name == "attacks.ablation"]
     return [*found, section("deviations", "Deviations and limits",
-                            items=report_parts.deviations(layouts, configs, nr))]
+                            sentences=report_parts.deviations(layouts, configs, nr))]
 
 
 def page(layouts, data_dir=None):
     """The report of these runs as HTML; everything read from files is escaped."""
     folder = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(loader=folder, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.tests["number"] = lambda cell: re.fullmatch(NUMBER, str(cell)) is not None
     return environment.get_template("report.html").render(
         title=f"CompLeak: {figures.where_from(layouts[0])}", sections=sections(layouts, data_dir),
         written=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"))

@@ -8,12 +8,11 @@ import pandas as pd
 from PIL import Image
 
 from attacks.figures import BARS, SR_CURVE, saved_scores
-from attacks.results import load_scores
-from attacks.saved import read_multi, read_results
+from attacks.saved import attack_scores, read_multi, read_results
 from attacks.tables import short
 from data import images
 from models.checkpoint import ORIGINAL
-from models.errors import CompLeakError, UsageError
+from models.errors import CompLeakError
 from models.query import load_queries
 from models.stage import load_split, read_run
 
@@ -54,7 +53,7 @@ def stages(layout, configs):
 
 
 def _or_dash(value):
-    return "-" if value is None else f"{value:g}"
+    return "-" if value is None else f"{value:.10f}".rstrip("0").rstrip(".")
 
 
 def deviations(layouts, configs, nr):
@@ -89,7 +88,7 @@ def _shorter(configs):
         made = config["settings"]
         if (made.get("epochs"), made.get("lr")) != (epochs, lr):
             text = f"{_or_dash(made.get('epochs'))} epochs at learning rate {_or_dash(made.get('lr'))}"
-            found.setdefault((text, f"{epochs} at {lr:g}"), []).append(short(str(variant)))
+            found.setdefault((text, f"{epochs} at {_or_dash(lr)}"), []).append(short(str(variant)))
     return [f"{', '.join(names)}: {text}; the appendix has {asked}." for (text, asked), names in found.items()]
 
 
@@ -123,8 +122,8 @@ def exposed(layout, nr, data):
         return None
     models = {variant: result for variant, result in nr.items() if attack in result["attacks"]}
     scores = {variant: saved_scores(layout, variant, "NR", result, [attack]) for variant, result in models.items()}
-    arrays, _ = load_scores(layout.result(ORIGINAL, "NR_scores.npz"), ["index", "member"], "CompLeakNR.py again")
-    index, member, first = arrays["index"], arrays["member"], scores[ORIGINAL][0][attack]
+    arrays = attack_scores(layout, ORIGINAL, "NR", nr[ORIGINAL], [attack], ["index", "member"])
+    index, member, first = arrays["index"], arrays["member"], arrays[attack]
     chosen = [row for row in np.argsort(-first, kind="stable") if member[row]][:EXPOSED]
     labels = _labels(layout, data)
     rows = [{"index": int(index[row]), "label": labels(index[row]), "picture": _png(data, index[row]),
@@ -156,22 +155,6 @@ def _png(data, index):
 
 
 # Several seeds.
-
-def check_seeds(layouts):
-    """Raises UsageError for runs that differ in more than the seed, or share one."""
-    runs = [read_run(layout) for layout in layouts]
-    for layout, run in zip(layouts[1:], runs[1:], strict=True):
-        # Names decide nothing, and audited answers differ of course.
-        other = [key for key in runs[0].keys() | run.keys() if key not in ("seed", "data_label", "outputs")
-                 and run.get(key) != runs[0].get(key)]
-        if other:
-            raise UsageError(f"--run_dir {layout.run_dir}: its {other[0]} is {run.get(other[0])}, that of "
-                             f"{layouts[0].run_dir} is {runs[0].get(other[0])}; runs must differ in the seed alone")
-    seeds = [run["seed"] for run in runs]
-    if len(set(seeds)) < len(seeds):
-        raise UsageError(f"--run_dir: seeds are {', '.join(map(str, seeds))}; each run needs a seed of its own")
-    return seeds
-
 
 def main_rows(layout):
     """{attack and model in words: metrics}: a few NR attacks on every model, SR2's forest for every pair, every MR."""

@@ -110,7 +110,8 @@ def scored_run():
         member, known_to_all = np.isin(index, split.target.members), rng.normal(size=len(index))
 
         def attacked(variant, setting, names, shift, **inputs):
-            scores = {name: np.exp(0.5 * (known_to_all + rng.normal(size=len(index)) + shift * member)) for name in names}
+            scores = {name: np.exp(0.5 * (known_to_all + rng.normal(size=len(index)) + shift * member))
+                      for name in names}
             metrics = evaluate_all({name: (values, values > 1.3) for name, values in scores.items()}, member, seed)
             save(layout.result(variant, f"{setting}.json"), layout.result(variant, f"{setting}_scores.npz"),
                  {"setting": setting, "variant": str(variant), "seed": seed, **inputs}, metrics,
@@ -125,6 +126,8 @@ def scored_run():
                 attacked(variant, "SR", ("SR1 (RF)", "SR2 (RF)"), leak + 0.2, weights=weights,
                          original=f"original target {seed}")
         groups = {"pair": [str(variant) for variant in variants[1:3]]}
+        if not groups["pair"]:
+            return layout
         attacked(ORIGINAL, "MR", ["pair, with the original", "pair, without the original"], 1.5, groups=groups,
                  weights={name: [f"{name} target {seed}", f"{name} shadow {seed}"] for name in groups["pair"]}, sr={})
         return layout
@@ -135,7 +138,7 @@ def scored_run():
 def write_config(path, variant, weights):
     """config.json of a made-up model."""
     config = {"settings": {"epochs": 3, "lr": 0.01, "batch_size": 128, "bfloat16": False}, "weights": weights,
-              "bytes": 2_000_000, "ratio": 2.0, "accuracy_in": 0.98, "accuracy_out": 0.8, "device": "x86_64 CPU, 2 threads",
+              "bytes": 2_000_000, "ratio": 2.0, "accuracy_in": 0.98, "accuracy_out": 0.8, "device": "a CPU",
               "python": "3.11.7", "versions": {"torch": "2.15.0"}}
     if variant != ORIGINAL:
         config["before"] = {"accuracy_in": 1.0, "accuracy_out": 0.85, "bytes": 4_000_000}
