@@ -115,7 +115,9 @@ def check(arrays, where):
     classes = logits.shape[1]
     if n == 0 or classes < 2:
         raise CompLeakError(f"{where}: logits are {logits.shape}; at least one row and two classes are needed")
-    if not np.isfinite(logits.astype(np.float32)).all():
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(logits.astype(np.float32)).all()
+    if not finite:
         raise CompLeakError(f"{where}: logits must be finite float32 numbers")
     if logits.min() >= 0 and np.allclose(logits.sum(1), 1, atol=1e-3):
         raise CompLeakError(f"{where}: the rows of logits sum to 1, so they are posteriors: save the logits, or the "

@@ -13,7 +13,8 @@ from attacks import report
 from data import images
 
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-         "--disable-component-update", "--disable-background-networking", "--remote-debugging-port=0", "--remote-allow-origins=*")
+         "--disable-component-update", "--disable-background-networking",
+         "--remote-debugging-port=0", "--remote-allow-origins=*")
 PATIENCE = 120  # seconds: a busy machine starts a browser slowly
 WIDTHS = {"desktop": 1280, "phone": 390}
 LOOK = """JSON.stringify({
@@ -24,7 +25,7 @@ LOOK = """JSON.stringify({
       && part.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
       .map(part => part.outerHTML.slice(0, 80)),
   pictures: [...document.images].map(picture => [picture.naturalWidth, picture.alt]),
-  links: [...document.querySelectorAll("nav a")].map(link => document.querySelector(link.getAttribute("href")) != null)})"""
+  links: [...document.querySelectorAll("nav a")].map(link => !!document.querySelector(link.getAttribute("href")))})"""
 
 
 class Page:
