@@ -1,13 +1,12 @@
 """One self-contained report.html of a run from its saved results: tables, figures, exposed examples, deviations."""
 import base64
-import importlib
 import re
 from datetime import UTC, datetime
 from pathlib import Path
 
 import jinja2
 
-from attacks import figures, report_parts
+from attacks import claims, differences, figures, report_parts
 from attacks.cli import open_run
 from attacks.figures import SR_CURVE
 from attacks.runs import check_together, read
@@ -19,9 +18,6 @@ from models.cli import parser, run
 HISTOGRAMS = ("metric_based_2", "train_based_2 (RF)", "RMIA")
 # A cell that is set as a number: "61.23", "+1.2 [0.4, 2.0]", "1,234 s", "-".
 NUMBER = r"-|[+<-]?[\d.,e-]+( s)?( \[[^\]]*\])?"
-# Modules that may add a table of their own, and the heading it gets.
-EXTRA = {"attacks.claims": ("claims", "The claims and their verdicts"),
-         "attacks.ablation": ("ablation", "What the protocol is worth")}
 CLAIMS = {"C1": "NR: one model at a time", "C2": "SR: the original and one compressed model",
           "C3": "MR: several compressed models"}
 
@@ -46,17 +42,6 @@ def of_table(table):
     overview = [heading for heading in table.blocks if heading in RATES.values()]
     return {"notes": [table.caption], "tables": [block(heading, frame, bool(overview) and heading not in overview)
                                                  for heading, frame in table.blocks.items()]}
-
-
-def extra(name, layout):
-    """The Table that a module makes of a run, or None where module or result are absent."""
-    try:
-        module = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name != name:
-            raise
-        return None
-    return module.table(layout)
 
 
 def drawn(layout, nr, sr):
@@ -134,15 +119,17 @@ def sections(layouts, data_dir=None):
         block("How the target's models were made", report_parts.stages(layout, configs), True)] if configs else [])]
     if "models" in tables:
         found.append(section("models", "The models", **of_table(tables["models"])))
-    extras = {name: table for name in EXTRA if (table := extra(name, layout)) is not None}
-    found += [section(*EXTRA[name], **of_table(table)) for name, table in extras.items() if name == "attacks.claims"]
+    verdicts, ablation = claims.table(layout), differences.table(layout)
+    if verdicts is not None:
+        found.append(section("claims", "The claims and their verdicts", **of_table(verdicts)))
     found += over_seeds(layouts)
     found += [section(name.lower(), f"{name}, {heading}", **of_table(tables[name]))
               for name, heading in CLAIMS.items() if name in tables]
     if nr or sr:
         found += drawn(layout, nr, sr)
     found += exposed(layout, nr, data_dir)
-    found += [section(*EXTRA[name], **of_table(table)) for name, table in extras.items() if name == "attacks.ablation"]
+    if ablation is not None:
+        found.append(section("ablation", "What the protocol is worth", **of_table(ablation)))
     return [*found, section("deviations", "Deviations and limits",
                             sentences=report_parts.deviations(layouts, configs, nr))]
 

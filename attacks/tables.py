@@ -122,10 +122,8 @@ def readable(frame):
 
 
 def _cell(row, rate):
-    if not resolvable(rate, row["non_members"]):
-        return "not resolvable"
-    if pd.isna(row[rate]):
-        return "-"
+    if pd.isna(row[rate]) or not resolvable(rate, row["non_members"]):
+        return "-" if pd.isna(row[rate]) else "not resolvable"
     value, low, high = (100 * row[key] for key in (rate, f"{rate}_low", f"{rate}_high"))
     return f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
@@ -181,10 +179,8 @@ def caption(layout, name, frame, nr):
             f"split {split.fingerprint}")
     if name == "models":
         return text + "."
-    if frame["shadows"].any():
-        text += f"; attacks fitted on {' or '.join(map(str, sorted(frame['shadows'].unique())))} shadow model(s)"
-    else:
-        text += "; no shadow model, so no attack that is fitted and no ACC"
+    shadows = " or ".join(map(str, sorted(frame["shadows"].unique())))
+    text += f"; attacks fitted on {shadows} shadow model(s)" if shadows != "0" else "; no shadow model, so no ACC"
     if any("RMIA" in result["attacks"] for result in nr.values()):
         text += f"; RMIA with a = {' or '.join(sorted({str(result['inputs']['rmia_a']) for result in nr.values()}))}"
     text += ". Per cent; 95% intervals in brackets, of the AUC by DeLong, of ACC and TPR by bootstrap."

@@ -77,7 +77,8 @@ def write_answers(layout, variant, world, split, labels, leak, classes, rng):
                 sensitivity=sensitivity)
     correct = logits.argmax(1) == labels
     write_json(layout.file(variant, world.name, "config.json"),
-               {"settings": {"technique": variant.technique, "degree": variant.degree}, "weights": meta["weights"], "bytes": 1000, "ratio": 1.0,
+               {"settings": {"technique": variant.technique, "degree": variant.degree}, "weights": meta["weights"],
+                "bytes": 1000, "ratio": 1.0,
                 "accuracy_in": float(correct[member].mean()), "accuracy_out": float(correct[~member].mean()),
                 "before": {"accuracy_in": 1.0, "accuracy_out": 0.5, "bytes": 1000}})
 

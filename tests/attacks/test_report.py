@@ -157,23 +157,16 @@ def test_runs_that_differ_in_more_than_the_seed_are_refused(tmp_path, scored_run
         written(layouts)
 
 
-def test_tables_of_other_modules_are_shown_where_they_are(one, monkeypatch):
-    layout, seen = one[0], []
-
-    class Module:
-        @staticmethod
-        def table(given):
-            seen.append(given)
-            frame = pd.DataFrame({"claim": ["C1"], "verdict": ["undecided <b>"]})
-            return Table("claims", "Judged.", frame, {"Verdicts": frame})
-
-    plain = report.importlib.import_module
-    monkeypatch.setattr(report.importlib, "import_module",
-                        lambda name: Module if name == "attacks.claims" else plain(name))
-    page = Page(report.page([layout]))
-    assert seen == [layout] and page.table("Verdicts") == [["claim", "verdict"], ["C1", "undecided <b>"]]
-    monkeypatch.setattr(report, "EXTRA", {"attacks.no_such_module": ("x", "X")})
-    assert report.extra("attacks.no_such_module", layout) is None
+def test_verdicts_and_ablation_are_shown_where_they_are(one, monkeypatch):
+    frame = pd.DataFrame({"claim": ["C1"], "verdict": ["undecided <b>"]})
+    for module, name in ((report.claims, "Verdicts"), (report.differences, "released: queries")):
+        monkeypatch.setattr(module, "table", lambda layout, name=name: Table("x", "Judged.", frame, {name: frame}))
+    page = Page(report.page([one[0]]))
+    for name in ("Verdicts", "released: queries"):
+        assert page.table(name) == [["claim", "verdict"], ["C1", "undecided <b>"]]
+    headings = [heading.split(",")[0] for heading in page.headings]
+    assert headings.index("The claims and their verdicts") < headings.index("C1")
+    assert "What the protocol is worth" in headings and "What the protocol is worth" not in one[1].headings
 
 
 def test_a_run_that_has_only_been_trained_has_a_report(tmp_path, scored_run):
