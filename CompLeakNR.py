@@ -36,8 +36,8 @@ def attack_variant(layout, variant, args, run_settings):
         arrays = {"index": target.index, "member": target.member, **as_arrays(results)}
         metrics = evaluate_all(results, target.member, seed, choices)
         result = save(path, layout.result(variant, "NR_scores.npz"), inputs, metrics, arrays)
-    if "SAMIA" not in result["attacks"]:
-        print("SAMIA is left out: it needs sensitivity.npz beside each queries.npz")
+    for text in nr.left_out(target, shadows):
+        print(text)
     report(f"CompLeakNR, {variant}: {len(target.index)} rows of the target", result["attacks"])
 
 

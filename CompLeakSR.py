@@ -1,7 +1,7 @@
 """CompLeakSR: membership inference from the original and one compressed model together."""
 from attacks import sr
 from attacks.cli import attack_parser, open_run, variants
-from attacks.inputs import check_pair, read_variant
+from attacks.inputs import check_pair, need_shadows, read_variant
 from attacks.results import as_arrays, evaluate_all, finished, report, save
 from attacks.saved import attack_commands, read_current
 from models import protocol
@@ -18,6 +18,7 @@ def attack_variant(layout, variant, args, run_settings):
     for one, other in zip([original[0], *original[1]], [compressed[0], *compressed[1]], strict=True):
         check_pair(one, other, layout, variant)
     target, shadows = compressed
+    need_shadows(layout, shadows, "SR")
     seed, choices = run_settings["seed"], protocol.parse(run_settings["protocol"])
     inputs = {"setting": "SR", "variant": str(variant), "original": original[0].weights, "seed": seed,
               "weights": [model.weights for model in (target, *shadows)], "split": target.queries.meta["split"],

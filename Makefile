@@ -47,3 +47,15 @@ bench: install
 	$(BIN)/pip install --quiet "kmeans1d>=0.5,<1"
 	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done
 	$(BIN)/python -m benchmarks.table
+
+.PHONY: report test-report
+
+# One HTML page from saved results: make report RUN="--dataset_name cifar10 --run_dir seed_0 seed_1 --data_dir PICTURES"
+RUN ?= $(DEMO)
+report: install
+	$(BIN)/python -m attacks.report $(RUN)
+
+# The page in headless Chromium at desktop and phone width; COMPLEAK_SCREENSHOTS=folder keeps the pictures of it.
+test-report: install
+	command -v chromium || (apt-get update && apt-get install -y chromium)
+	$(BIN)/python -m pytest tests/browser/check_report.py

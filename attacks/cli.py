@@ -1,7 +1,7 @@
 """The flags that the attack scripts share."""
 from pathlib import Path
 
-from models.checkpoint import DEGREES, Layout, Variant
+from models.checkpoint import DEGREES, OWN, Layout, Variant
 from models.cli import parser
 from models.errors import UsageError
 from models.stage import load_split, saved_run
@@ -20,6 +20,9 @@ def attack_parser(description):
 
 def open_run(args):
     """(Layout, the run's settings, its split); UsageError for flags that contradict the run."""
+    if (args.dataset_name == OWN.dataset) != (args.model_name == OWN.model):
+        raise UsageError(f"--dataset_name {args.dataset_name} --model_name {args.model_name}: audited models are named "
+                         f"by both, --dataset_name {OWN.dataset} --model_name {OWN.model}")
     layout = Layout(Path(args.run_dir), args.dataset_name, args.model_name)
     run, split = saved_run(layout, args, fixed=("seed", "protocol")), load_split(layout)
     if args.num_cls not in (None, len(run["classes"])):

@@ -1,9 +1,13 @@
 """Figures of one run: ROC curves at low false positive rates (roc.png) and AUCs with intervals (auc.png)."""
+import io
+
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from attacks.cli import open_run
+from attacks.intervals import RESAMPLES, bootstrap_tpr, percentile_interval
 from attacks.metrics import LOW_FPR, RESOLVABLE_NON_MEMBERS, roc
 from attacks.saved import attack_commands, attack_scores, read_multi, read_results
 from attacks.tables import short
@@ -21,12 +25,14 @@ COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#5
 STYLES = ("-", "--", "-.", ":")
 LOWEST = 1e-4
 DPI = 110
+BAND_POINTS = 40
 
 
-def draw_roc(panels, title):
+def draw_roc(panels, title, bands=False):
     """ROC curves on logarithmic axes, a panel a setting: Figure.
 
-    panels: {panel's title: ({label: scores [n]}, member [n] bool)}. Axes begin at one non-member, or at 0.01%.
+    panels: {panel's title: ({label: scores [n]}, member [n] bool)}. Axes begin at one non-member, or at 0.01%. bands:
+    a pale band around each curve, 95% of the TPR at each FPR.
     """
     figure = Figure(figsize=(4.7 * len(panels), 5), layout="constrained")
     figure.suptitle(title, fontsize=11)
@@ -41,10 +47,60 @@ def draw_roc(panels, title):
             # Steps, since no threshold lies between two scores; what is below the floor has no place on the axes.
             fpr, tpr = (np.maximum(rate, floor) for rate in roc(curves[label], member))
             axes.plot(fpr, tpr, drawstyle="steps-post", linewidth=1.5, label=label, **style)
+            if bands:
+                at = np.geomspace(floor, 0.999, BAND_POINTS)
+                low, high = (np.maximum(end, floor) for end in band(curves[label], member, at))
+                axes.fill_between(at, low, high, color=style["color"], alpha=0.1, linewidth=0)
         axes.set(xscale="log", yscale="log", xlim=(floor, 1), ylim=(floor, 1), title=heading, aspect="equal",
                  xlabel="false positive rate (fraction)", ylabel="true positive rate (fraction)")
         axes.grid(color="0.92")
         axes.legend(fontsize=7.5, labelspacing=0.3, loc="lower right")
+    return figure
+
+
+def band(scores, member, fprs, seed=0):
+    """95% bootstrap interval of the TPR at each FPR [f] below 1: low [f], high [f]."""
+    rng = np.random.default_rng(seed)
+    return np.transpose([percentile_interval(bootstrap_tpr(scores, member, fpr, rng, RESAMPLES)) for fpr in fprs])
+
+
+def draw_histogram(scores, member, title):
+    """How members and non-members score, shares in per cent: Figure. scores [n], member [n] bool.
+
+    The middle 98% of all scores make the axis; what lies beyond is counted in the first and last bar.
+    """
+    figure = Figure(figsize=(4.7, 3), layout="constrained")
+    axes = figure.subplots()
+    finite = scores[np.isfinite(scores)]
+    low, high = np.percentile(finite, [1, 99])
+    if low == high:
+        low, high = finite.min(), finite.max() + 1e-9
+    edges = np.linspace(low, high, 41)
+    sides = ((member, "members", COLOURS[2], "-"), (~member, "non-members", COLOURS[1], "--"))
+    for who, name, colour, style in sides:
+        shares = 100 * np.histogram(np.clip(scores[who], low, high), edges)[0] / who.sum()
+        axes.stairs(shares, edges, fill=True, color=colour, alpha=0.25)
+        axes.stairs(shares, edges, color=colour, linestyle=style, label=name)
+    axes.set(title=title, xlabel="score", ylabel="share (%)")
+    axes.title.set_fontsize(10)
+    axes.legend(fontsize=8)
+    return figure
+
+
+def draw_seeds(rows, title):
+    """A point a seed in a line a row, and their mean as a bar: Figure. rows: {label: [AUC a seed]}, fractions."""
+    figure = Figure(figsize=(7, 1.2 + 0.24 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    for place, values in enumerate(rows.values()):
+        axes.plot(100 * np.mean(values), place, marker="|", markersize=13, color=COLOURS[2], linestyle="")
+        axes.plot(100 * np.array(values), [place] * len(values), marker="o", markersize=4, color=COLOURS[1], alpha=0.8,
+                  linestyle="")
+    axes.axvline(50, color="0.3", linewidth=1)
+    axes.set_yticks(range(len(rows)), list(rows), fontsize=8)
+    axes.set(xlabel="AUC (%), a point a seed, the bar their mean", title=title)
+    axes.title.set_fontsize(11)
+    axes.grid(axis="x", color="0.92")
+    axes.invert_yaxis()
     return figure
 
 
@@ -94,21 +150,26 @@ def roc_figure(layout, read=None):
 
     read: what `read_both` gave, where it was called before.
     """
-    panels, (nr, sr) = {}, read or read_both(layout)
+    return draw_roc(roc_panels(layout, read or read_both(layout)), f"ROC, {where_from(layout)}")
+
+
+def roc_panels(layout, read):
+    """{panel's title: ({label: scores [n]}, member [n] bool)} of what `read_both` gave, and of MR."""
+    panels, (nr, sr) = {}, read
     if ORIGINAL in nr:
-        panels["NR, original"] = _scores(layout, ORIGINAL, "NR", nr[ORIGINAL], NR_CURVES)
+        panels["NR, original"] = saved_scores(layout, ORIGINAL, "NR", nr[ORIGINAL], NR_CURVES)
     if sr:
-        found = {short(str(variant)): _scores(layout, variant, "SR", sr[variant], [SR_CURVE]) for variant in sr}
+        found = {short(str(variant)): saved_scores(layout, variant, "SR", sr[variant], [SR_CURVE]) for variant in sr}
         curves = {label: scores[SR_CURVE] for label, (scores, _) in found.items()}
         panels[f"{SR_CURVE}, original and one variant"] = curves, next(iter(found.values()))[1]
     try:
         multi = read_multi(layout)
-        scores, member = _scores(layout, ORIGINAL, "MR", multi, multi["attacks"])
+        scores, member = saved_scores(layout, ORIGINAL, "MR", multi, multi["attacks"])
         curves = {label.removesuffix(" the original"): values for label, values in scores.items()}
         panels["MR, with or without the original"] = curves, member
     except CompLeakError as error:
         print(f"roc.png without MR: {error}")
-    return draw_roc(panels, f"ROC, {_where_from(layout)}")
+    return panels
 
 
 def auc_figure(layout, read=None):
@@ -121,19 +182,29 @@ def auc_figure(layout, read=None):
         for variant, result in results.items():
             bars = {name: (metrics["auc"], *metrics["auc_interval"]) for name, metrics in result["attacks"].items()}
             models.setdefault(str(variant), {}).update(bars)
-    return draw_auc(models, f"AUC with 95% intervals, {_where_from(layout)}")
+    return draw_auc(models, f"AUC with 95% intervals, {where_from(layout)}")
 
 
-def _scores(layout, variant, setting, result, names):
+def saved_scores(layout, variant, setting, result, names):
     """({attack: scores [n]}, member [n] bool) of the named attacks that a result holds, from its own scores file."""
     names = [name for name in names if name in result["attacks"]]
     arrays = attack_scores(layout, variant, setting, result, names, ["member"])
     return {name: arrays[name] for name in names}, arrays["member"]
 
 
-def _where_from(layout):
+def where_from(layout):
+    """Data, model and seed of a run, for a figure's title."""
     settings = read_json(layout.result(ORIGINAL, "split.json"), layout.command(ORIGINAL))["run"]
     return f"{settings['data_label']}, {layout.model}, seed {settings['seed']}"
+
+
+def svg(figure):
+    """A figure as SVG, bytes, the same every time; text stays text."""
+    FigureCanvasAgg(figure)
+    file = io.BytesIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "compleak", "path.simplify_threshold": 0.5}):
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    return file.getvalue()
 
 
 def save(figure, path):

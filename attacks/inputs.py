@@ -101,6 +101,13 @@ def _read_sensitivity(layout, variant, world, queries, index, made_by):
     return arrays["sensitivity"]
 
 
+def need_shadows(layout, shadows, setting):
+    """Raises CompLeakError where there is no shadow to fit a setting on, which only audited models may lack."""
+    if not shadows:
+        raise CompLeakError(f"{setting} is fitted on shadow models and {layout.root()} holds none: add shadow_0.npz "
+                            f"beside each target.npz and run {layout.command(ORIGINAL)} in another --run_dir")
+
+
 def check_pair(original, compressed, layout, variant):
     """Raises CompLeakError unless a compressed model came from this original and answers the same rows."""
     if compressed.queries.meta.get("parent") != original.weights:

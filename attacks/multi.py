@@ -3,7 +3,7 @@ import numpy as np
 from tqdm import tqdm
 
 from attacks.cli import open_run
-from attacks.inputs import read_variant, stacked
+from attacks.inputs import need_shadows, read_variant, stacked
 from attacks.multi_network import multi_score, side_by_side, train_multi
 from attacks.results import as_arrays, evaluate_all, finished, load_scores, report, save
 from attacks.samia import accuracy_judge
@@ -47,12 +47,13 @@ def attack_groups(layout, seed, device, groups=None, shadow_num=None, choices=fr
     groups: {name: [Variant]}, default GROUPS; choices: of the released protocol (models/protocol.py). Raises
     CompLeakError, naming the command, where SR has not been run for a variant or was run on other weights.
     """
-    groups = groups or GROUPS
+    groups = groups or (own_groups(layout) if layout.is_own else GROUPS)
     wanted = list(dict.fromkeys(variant for variants in groups.values() for variant in variants))
     read = {variant: read_variant(layout, variant, shadow_num) for variant in wanted}
     target, shadows = read[wanted[0]]
     members = stacked(shadows, "member"), target.member
     outputs = {variant: shadows for variant, (_, shadows) in read.items()}
+    need_shadows(layout, outputs[wanted[0]], "MR")
     if "int8_shadow" in choices:
         outputs = dict.fromkeys(wanted, read_variant(layout, INT8, shadow_num)[1])
     from_sr = {variant: sr_scores(layout, variant, read[variant]) for variant in wanted}
@@ -78,6 +79,15 @@ def attack_groups(layout, seed, device, groups=None, shadow_num=None, choices=fr
         return save(path, layout.result(ORIGINAL, "MR_scores.npz"), inputs,
                     evaluate_all(results, target.member, seed, choices),
                     {"index": target.index, "member": target.member, **as_arrays(results)})
+
+
+def own_groups(layout):
+    """The groups of audited models: those of the paper that are whole, and all compressed versions together."""
+    present = [variant for variant in layout.variants() if variant != ORIGINAL]
+    if len(present) < 2:
+        raise CompLeakError(f"MR combines two or more compressed models, and {layout.root()} knows {len(present)}")
+    groups = {name: variants for name, variants in GROUPS.items() if set(variants) <= set(present)}
+    return groups if present in groups.values() else {**groups, f"all {len(present)}": present}
 
 
 def sr_scores(layout, variant, models):

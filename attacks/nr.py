@@ -6,17 +6,29 @@ from attacks.features import train_based_features
 from attacks.inputs import reference_game, stacked
 from attacks.samia import accuracy_judge, samia_score, tokens, train_samia
 from data.splits import derive_seed
+from models.checkpoint import OWN
+from models.errors import CompLeakError
 
 A_GRID = np.linspace(0, 1, 11)
 RELEASED_CUT = 0.7  # of the population score, in the released protocol
+# {attack: (score of one model's Answers, whether each class has its own threshold)}
+METRICS = {
+    "metric_based_1": (lambda model: threshold.entropy_score(model.posteriors), True),
+    "metric_based_2": (lambda model: threshold.modified_entropy_score(model.posteriors, model.labels), True),
+    "loss_threshold": (lambda model: threshold.loss_score(model.losses), False),
+    "correctness": (lambda model: threshold.correctness_score(model.logits, model.labels), False),
+}
 
 
 def attack(target, shadows, seed, device, batch_size=128, rmia_a=0.5, choices=frozenset()):
     """{attack: (scores [m] float64, decisions [m] bool)} on the target's evaluation rows.
 
-    SAMIA is left out where a sensitivity is missing. rmia_a: a number in 0–1 or "auto", chosen on the shadow.
+    What lacks its inputs is left out (`left_out`); without a shadow only the scores that need no fitting remain, their
+    decisions None. rmia_a: a number in 0–1 or "auto", chosen on the shadow.
     choices: of the released protocol (models/protocol.py), none for sound results.
     """
+    if not shadows:
+        return {name: (score(target), None) for name, (score, _) in METRICS.items()}
     results = {}
     sensitivities = [model.sensitivity for model in (target, *shadows)]
     if all(sensitivity is not None for sensitivity in sensitivities):
@@ -24,7 +36,33 @@ def attack(target, shadows, seed, device, batch_size=128, rmia_a=0.5, choices=fr
         results["SAMIA"] = _samia(target, shadows, derive_seed(seed, "SAMIA"), device, batch_size, best_epoch)
     results |= _thresholds(target, shadows)
     results |= _train_based(target, shadows, seed)
-    return results | _rmia(target, shadows, rmia_a, "rmia_population" in choices)
+    if _asked(shadows, [target]):
+        results |= _rmia(target, shadows, rmia_a, "rmia_population" in choices)
+    return results
+
+
+def _asked(models, about):
+    """Whether these models answered all rows of those.
+
+    Only models made elsewhere may lack some: a run's own models that do are out of date, which reading the rows says.
+    """
+    return models[0].queries.meta.get("rows") != OWN.dataset or all(
+        model.queries.holds(other.index) for model in models for other in about)
+
+
+def left_out(target, shadows):
+    """One line for each attack that lacks its inputs, saying what it needs."""
+    if not shadows:
+        return ["SAMIA, train_based_1, train_based_2, RMIA and every ACC are left out: they need a shadow model"]
+    lines = []
+    if any(model.sensitivity is None for model in (target, *shadows)):
+        lines.append("SAMIA is left out: it needs sensitivity.npz beside each queries.npz")
+    if not _asked(shadows, [target]):
+        lines.append("RMIA is left out: it needs every shadow's answers on the target's scored rows")
+    elif not _asked([target, *shadows], shadows):
+        lines.append("RMIA's ACC and its population score are left out: they need "
+                     "every model's answers on the shadows' scored rows")
+    return lines
 
 
 def _samia(target, shadows, seed, device, batch_size, best_epoch):
@@ -41,19 +79,14 @@ def _samia(target, shadows, seed, device, batch_size, best_epoch):
 def _thresholds(target, shadows):
     """Entropy and modified entropy with a threshold per class; loss and correctness with one for all."""
     member, labels = stacked(shadows, "member"), stacked(shadows, "labels")
-    classes = target.logits.shape[1]
-    per_class = {"metric_based_1": lambda model: threshold.entropy_score(model.posteriors),
-                 "metric_based_2": lambda model: threshold.modified_entropy_score(model.posteriors, model.labels)}
-    overall = {"loss_threshold": lambda model: threshold.loss_score(model.losses),
-               "correctness": lambda model: threshold.correctness_score(model.logits, model.labels)}
     results = {}
-    for name, score in per_class.items():
-        on_shadows = np.concatenate([score(shadow) for shadow in shadows])
-        cuts = threshold.fit_class_thresholds(on_shadows, member, labels, classes)
-        results[name] = (score(target), score(target) >= cuts[target.labels])
-    for name, score in overall.items():
-        cut = threshold.fit_threshold(np.concatenate([score(shadow) for shadow in shadows]), member)
-        results[name] = (score(target), score(target) >= cut)
+    for name, (score, per_class) in METRICS.items():
+        on_shadows, scores = np.concatenate([score(shadow) for shadow in shadows]), score(target)
+        if per_class:
+            cuts = threshold.fit_class_thresholds(on_shadows, member, labels, target.logits.shape[1])[target.labels]
+        else:
+            cuts = threshold.fit_threshold(on_shadows, member)
+        results[name] = (scores, scores >= cuts)
     return results
 
 
@@ -79,8 +112,14 @@ def fits(seed):
 def _rmia(target, shadows, a, released):
     """RMIA by ratio, and its population score; a and the threshold come from the game with the roles mirrored.
 
-    released: the population score of the released protocol's choice rmia_population.
+    released: the population score of the released protocol's choice rmia_population. Where the models cannot play that
+    game, a must be given, and the ratio alone remains, without decisions.
     """
+    if not _asked([target, *shadows], shadows):
+        if a == "auto":
+            raise CompLeakError("--rmia_a auto: choosing it needs every model's answers on the shadows' scored "
+                                "rows; give a number in 0-1")
+        return {"RMIA": (rmia.ratio(*reference_game(target, target.index, shadows), a), None)}
     mirrored = [reference_game(shadow, shadow.index, [target]) for shadow in shadows]
     mirrored = [np.concatenate(parts) for parts in zip(*mirrored, strict=True)]
     member = stacked(shadows, "member")

@@ -101,9 +101,11 @@ def load_scores(path, names, made_by):
 def line(name, metrics):
     """One attack in one line, per cent, with 95% intervals for AUC and TPR."""
     low, high = (100 * end for end in metrics["auc_interval"])
-    text = (f"{name:<20} ACC {100 * metrics['acc']:6.2f}%   AUC {100 * metrics['auc']:6.2f}% [{low:.2f}, {high:.2f}]   "
-            f"TPR at 0.1% FPR {tpr(metrics)}   FPR at threshold {100 * metrics['fpr_of_decision']:.2f}%")
-    return text
+    text = f"AUC {100 * metrics['auc']:6.2f}% [{low:.2f}, {high:.2f}]   TPR at 0.1% FPR {tpr(metrics)}"
+    if metrics["acc"] is None:
+        return f"{name:<20} ACC needs a shadow   {text}"
+    return (f"{name:<20} ACC {100 * metrics['acc']:6.2f}%   {text}   "
+            f"FPR at threshold {100 * metrics['fpr_of_decision']:.2f}%")
 
 
 def tpr(metrics):

@@ -10,7 +10,7 @@ from models.errors import CompLeakError, UsageError
 from models.stage import load_split, read_run
 
 # Settings in which runs of different seeds may differ: what follows from the seed, and names that decide nothing.
-FREE = {"seed", "split_fingerprint", "parent", "world", "data_label"}
+FREE = {"seed", "split_fingerprint", "parent", "world", "data_label", "outputs"}
 
 
 @dataclass(frozen=True)

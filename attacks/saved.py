@@ -1,12 +1,12 @@
 """What a run has saved, what it lacks, and the commands that make it: for tables, figures and the stages after."""
 from attacks.results import FORMAT, load_scores
-from models.checkpoint import ALL_VARIANTS, DEGREES, ORIGINAL, read_json
+from models.checkpoint import DEGREES, ORIGINAL, read_json
 from models.errors import CompLeakError
 
 
 def read_results(layout, setting):
     """{Variant: values of its NR.json or SR.json}; one line is printed on those that are absent or out of date."""
-    wanted = [v for v in dict.fromkeys([*ALL_VARIANTS, *layout.variants()]) if setting == "NR" or v != ORIGINAL]
+    wanted = [v for v in layout.wanted if setting == "NR" or v != ORIGINAL]
     found = {v: read_current(layout, v, f"{setting}.json", attack_commands(layout, setting, [v])) for v in wanted}
     missing = [v for v in wanted if found[v] is None]
     if missing:
@@ -17,7 +17,7 @@ def read_results(layout, setting):
 def read_configs(layout):
     """{Variant: values of the target's config.json}; one line is printed on the models that are missing."""
     found = layout.variants()
-    missing = [variant for variant in ALL_VARIANTS if variant not in found]
+    missing = [variant for variant in layout.wanted if variant not in found]
     if missing:
         commands = "; ".join(layout.command(variant) for variant in missing)
         print(f"models that are missing: {', '.join(map(str, missing))}: run {commands}")

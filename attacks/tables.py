@@ -49,7 +49,7 @@ def rows(labels, result, setting, attacks=None):
             continue
         rates = {}
         for rate in RATES:
-            low, high = metrics[f"{rate}_interval"]
+            low, high = metrics[f"{rate}_interval"] or (None, None)
             rates |= {rate: metrics[rate], f"{rate}_low": low, f"{rate}_high": high}
         kept = {key: metrics[key] for key in ("tpr_resolvable", "fpr_of_decision", "members", "non_members")}
         found.append({**labels, "attack": attack, **rates, **kept, "shadows": shadows})
@@ -123,10 +123,14 @@ def readable(frame):
 
 
 def _cell(row, rate):
-    if not resolvable(rate, row["non_members"]):
-        return "not resolvable"
+    if pd.isna(row[rate]) or not resolvable(rate, row["non_members"]):
+        return "-" if pd.isna(row[rate]) else "not resolvable"
     value, low, high = (100 * row[key] for key in (rate, f"{rate}_low", f"{rate}_high"))
     return f"{value:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def _per_cent(value):
+    return "-" if pd.isna(value) else f"{100 * value:.2f}"
 
 
 def overview(frame, down, across):
@@ -134,9 +138,9 @@ def overview(frame, down, across):
     names, blocks = frame[across].unique(), {}
     for rate, heading in RATES.items():
         records = frame.to_dict("records")
-        if not all(resolvable(rate, row["non_members"]) for row in records):
+        if frame[rate].isna().all() or not all(resolvable(rate, row["non_members"]) for row in records):
             continue
-        cells = {(row[down], row[across]): f"{100 * row[rate]:.2f}" for row in records}
+        cells = {(row[down], row[across]): _per_cent(row[rate]) for row in records}
         lines = [[short(label), *(cells.get((label, name), "-") for name in names)] for label in frame[down].unique()]
         blocks[heading] = pd.DataFrame(lines, columns=[down, *map(short, names)])
     return blocks
@@ -160,9 +164,9 @@ def models_text(frame):
     text = pd.DataFrame({"model": frame["model"], "compression": frame["compression"]})
     for key, heading in (("accuracy_in", "members (%)"), ("accuracy_out", "non-members (%)"),
                          ("before_in", "members before (%)"), ("before_out", "non-members before (%)")):
-        text[heading] = ["-" if pd.isna(value) else f"{100 * value:.2f}" for value in frame[key]]
-    text["MB"] = [f"{size / 1e6:.2f}" for size in frame["bytes"]]
-    text["times smaller"] = [f"{ratio:.2f}" for ratio in frame["ratio"]]
+        text[heading] = list(map(_per_cent, frame[key]))
+    text["MB"] = ["-" if pd.isna(size) else f"{size / 1e6:.2f}" for size in frame["bytes"]]
+    text["times smaller"] = ["-" if pd.isna(ratio) else f"{ratio:.2f}" for ratio in frame["ratio"]]
     return text
 
 
@@ -176,8 +180,9 @@ def caption(layout, name, frame, nr):
             f"split {split.fingerprint}")
     if name == "models":
         return text + "."
-    text += f"; attacks fitted on {' or '.join(map(str, sorted(frame['shadows'].unique())))} shadow model(s)"
-    if nr:
+    shadows = " or ".join(map(str, sorted(frame["shadows"].unique())))
+    text += f"; attacks fitted on {shadows} shadow model(s)" if shadows != "0" else "; no shadow model, so no ACC"
+    if any("RMIA" in result["attacks"] for result in nr.values()):
         text += f"; RMIA with a = {' or '.join(sorted({str(result['inputs']['rmia_a']) for result in nr.values()}))}"
     text += ". Per cent; 95% intervals in brackets, of the AUC by DeLong, of ACC and TPR by bootstrap."
     if not frame["tpr_resolvable"].all():

@@ -8,6 +8,7 @@ import numpy as np
 from models.errors import CompLeakError, UsageError
 
 FORMAT = 1
+SCORED_AT_MOST = 10_000
 
 
 def derive_seed(seed, *role):
@@ -71,18 +72,19 @@ def make_split(n, seed, shadow_num=1, train_size=None, data_fingerprint=""):
     if shadow_num < 1:
         raise UsageError(f"--shadow_num {shadow_num}: choose at least 1, attacks are fitted on shadows")
     order = np.random.default_rng(derive_seed(seed, "pools")).permutation(n)
-    target = _world("target", order[:pool], train_size)
+    target = make_world("target", order[:pool], train_size)
     shadows = []
     for i in range(shadow_num):
         rows = np.random.default_rng(derive_seed(seed, "shadow", i)).permutation(order[pool : 2 * pool])
-        shadows.append(_world(f"shadow_{i}", rows, train_size))
+        shadows.append(make_world(f"shadow_{i}", rows, train_size))
     split = Split(n, seed, train_size, data_fingerprint, target, tuple(shadows))
     check_disjoint(split)
     return split
 
 
-def _world(name, rows, train_size):
-    scored = min(train_size, len(rows) - train_size, 10_000)
+def make_world(name, rows, train_size):
+    """The World of a pool [P], its first train_size rows the members."""
+    scored = min(train_size, len(rows) - train_size, SCORED_AT_MOST)
     return World(name, rows[:train_size], rows[train_size:], scored)
 
 
@@ -117,7 +119,7 @@ def from_json(saved):
     worlds = []
     for name, rows in saved["worlds"].items():
         members, non_members = (np.array(rows[key], dtype=np.int64) for key in ("members", "non_members"))
-        worlds.append(_world(name, np.concatenate([members, non_members]), len(members)))
+        worlds.append(make_world(name, np.concatenate([members, non_members]), len(members)))
     split = Split(saved["n"], saved["seed"], saved["train_size"], saved["data_fingerprint"], worlds[0],
                   tuple(worlds[1:]))
     check_disjoint(split)

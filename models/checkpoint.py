@@ -78,13 +78,26 @@ class Layout:
         return self.root(variant) / name
 
     @property
+    def is_own(self):
+        """Whether the run holds answers of models made elsewhere (attacks/audit.py)."""
+        return self.dataset == OWN.dataset
+
+    @property
+    def wanted(self):
+        """The variants that a whole run has: the paper's, or those that were brought along."""
+        return self.variants() if self.is_own else list(dict.fromkeys([*ALL_VARIANTS, *self.variants()]))
+
+    @property
     def flags(self):
         """The flags that name this run on a command line."""
         where = "" if str(self.run_dir) == "." else f" --run_dir {self.run_dir}"
         return f"--dataset_name {self.dataset} --model_name {self.model}{where}"
 
     def command(self, variant):
-        """The command that trains one variant's models."""
+        """The command that trains one variant's models, or reads them where they were made elsewhere."""
+        if self.is_own:
+            where = "" if str(self.run_dir) == "." else f" --run_dir {self.run_dir}"
+            return f"python -m attacks.audit --outputs FOLDER{where}"
         if variant.technique is None:
             return f"python train.py {self.flags}"
         if variant.technique == "pruning":
@@ -106,6 +119,9 @@ class Layout:
                 if variant not in found and (folder / "target" / "config.json").exists():
                     found.append(variant)
         return found
+
+
+OWN = Layout(Path("."), "own", "model")
 
 
 def fingerprint(tensors):

@@ -7,6 +7,7 @@ import torch
 from tqdm import tqdm
 
 from data.images import NAMES
+from models.checkpoint import OWN
 from models.errors import CompLeakError, UsageError
 from models.resnet import MODELS
 
@@ -31,11 +32,14 @@ def positive(kind, least=0):
     return read
 
 
-def parser(description, several_runs=False):
-    """A parser with the flags that every stage takes; several_runs: args.run_dir is a list of folders."""
+def parser(description, several_runs=False, datasets=(*NAMES, OWN.dataset), models=(*MODELS, OWN.model)):
+    """A parser with the flags that every stage takes; several_runs: args.run_dir is a list of folders.
+
+    datasets and models are the choices; what only reads results takes audited models too.
+    """
     p = Parser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    p.add_argument("--dataset_name", choices=NAMES, default="cifar10", help="data set")
-    p.add_argument("--model_name", choices=tuple(MODELS), default="resnet18", help="network")
+    p.add_argument("--dataset_name", choices=datasets, default="cifar10", help="data set")
+    p.add_argument("--model_name", choices=models, default="resnet18", help="network")
     p.add_argument("--num_cls", type=int, default=None, help="number of classes, checked against the data")
     p.add_argument("--batch_size", type=positive(int, least=2), default=128, help="pictures (or attack rows) a step")
     where = "folder below which results/, results_pruning/, … lie"
@@ -54,7 +58,7 @@ def parser(description, several_runs=False):
 
 def training_parser(description, lr, epochs_flag, epochs):
     """The shared flags and those of every command that trains models."""
-    p = parser(description)
+    p = parser(description, datasets=NAMES, models=tuple(MODELS))
     p.add_argument("--lr", type=positive(float), default=lr, help="initial learning rate, decayed along a cosine")
     p.add_argument(epochs_flag, dest="epochs", type=positive(int), default=epochs, help="epochs over a model's members")
     p.add_argument("--data_dir", default=None,

@@ -35,6 +35,10 @@ class Queries:
     member: np.ndarray
     meta: dict
 
+    def holds(self, index):
+        """Whether all of these pictures were queried."""
+        return bool(np.isin(index, self.index).all())
+
     def rows(self, index):
         """Positions [m] of these pictures; CompLeakError for one that was not queried."""
         at = np.minimum(np.searchsorted(self.index, index), len(self.index) - 1)
@@ -57,35 +61,52 @@ def precise():
         matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
-@precise()
-@torch.inference_mode()
 def query(model, images, statistics, index, device, description="queries"):
     """Logits [n, c] float32 of the pictures at `index`, in evaluation mode, in plain float32.
 
     images [*, h, w, 3] uint8 is the whole data set, index [n] int64 ascending.
     """
-    logits = []
-    for start in tqdm(range(0, len(index), BATCH), desc=description, unit="batch", mininterval=1):
-        batch = torch.from_numpy(images[index[start : start + BATCH]]).to(device)
-        logits.append(model(normalise(batch, *statistics)).float().cpu())
-    return torch.cat(logits).numpy()
+    return logits_of(model, pictures(images, statistics, index, device), len(index), description)
+
+
+def sensitivity(model, images, statistics, index, seed, device, description="sensitivity"):
+    """How far each posterior moves under Gaussian noise on the normalised input: [n, c] float32.
+
+    As `sensitivity_of`, for the pictures at `index` of a whole data set [*, h, w, 3] uint8.
+    """
+    return sensitivity_of(model, pictures(images, statistics, index, device), index, seed, description)
+
+
+def pictures(images, statistics, index, device):
+    """take(slice of positions in `index`) → the model's input, normalised pictures [b, 3, h, w] on the device."""
+    return lambda part: normalise(torch.from_numpy(images[index[part]]).to(device), *statistics)
 
 
 @precise()
 @torch.inference_mode()
-def sensitivity(model, images, statistics, index, seed, device, description="sensitivity"):
-    """How far each posterior moves under Gaussian noise on the normalised input: [n, c] float32.
+def logits_of(model, take, n, description):
+    """Logits [n, c] float32 of n inputs that take(slice) gives a batch at a time, in plain float32."""
+    starts = tqdm(range(0, n, BATCH), desc=description, unit="batch", mininterval=1)
+    return torch.cat([model(take(slice(start, start + BATCH))).float().cpu() for start in starts]).numpy()
+
+
+@precise()
+@torch.inference_mode()
+def sensitivity_of(model, take, index, seed, description):
+    """How far each posterior moves under Gaussian noise on the model's input x, a row each of `index`: [n, c] float32.
 
     s_c = 1/(mε) Σ_i |p_c(x + ε u_i) − p_c(x)| with m = 10, ε = 1e-3 (Yuan & Zhang, USENIX Security 2022). The noise
-    comes from (seed, picture), so every model sees the same.
+    comes from (seed, row's index), so every model sees the same. take(slice of positions) gives x.
     """
     results, per_batch = [], BATCH // SENSITIVITY_SAMPLES
     for start in tqdm(range(0, len(index), per_batch), desc=description, unit="batch", mininterval=1):
-        rows = index[start : start + per_batch]
-        x = normalise(torch.from_numpy(images[rows]).to(device), *statistics)
+        part = slice(start, start + per_batch)
+        x, rows = take(part), index[part]
         shape = (SENSITIVITY_SAMPLES, *x.shape[1:])
-        u = torch.from_numpy(np.stack([noise(seed, row, shape) for row in rows])).to(device)
-        moved = (x[:, None] + SENSITIVITY_EPSILON * u).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        u = torch.from_numpy(np.stack([noise(seed, row, shape) for row in rows])).to(x.device)
+        moved = (x[:, None] + SENSITIVITY_EPSILON * u).flatten(0, 1)
+        if moved.dim() == 4:
+            moved = moved.contiguous(memory_format=torch.channels_last)
         still = model(x).double().softmax(1)
         p = model(moved).double().softmax(1).view(len(rows), SENSITIVITY_SAMPLES, -1)
         results.append(((p - still[:, None]).abs().mean(1) / SENSITIVITY_EPSILON).float().cpu())
@@ -126,12 +147,20 @@ def load_arrays(path, names, made_by):
 
     Raises CompLeakError where the file is missing, damaged or of another format.
     """
+    arrays, meta = read_npz(path, names, made_by)
+    if meta.get("format") != FORMAT:
+        raise CompLeakError(f"{path} has format {meta.get('format')!r}, this version reads {FORMAT}: run {made_by}")
+    return arrays, meta
+
+
+def read_npz(path, names, made_by):
+    """As `load_arrays`, without a look at the format; meta is empty where the file has none."""
     try:
         with np.load(path, allow_pickle=False) as file:
             if file.zip.testzip():  # an array that is read in part is not checked
                 raise ValueError("its contents changed")
             meta = json.loads(str(file["meta"])) if "meta" in file.files else {}
-            arrays = {name: file[name] for name in (file.files if names is None else names)}
+            return {name: file[name] for name in (file.files if names is None else names)}, meta
     except FileNotFoundError:
         raise CompLeakError(f"{path} is missing: run {made_by}") from None
     except PermissionError:
@@ -139,9 +168,6 @@ def load_arrays(path, names, made_by):
     except Exception as error:  # zipfile, zlib, numpy and json each raise their own for a damaged file
         raise CompLeakError(f"{path} is damaged or incomplete ({str(error)[:100]}): delete it and run {made_by}") \
             from error
-    if meta.get("format") != FORMAT:
-        raise CompLeakError(f"{path} has format {meta.get('format')!r}, this version reads {FORMAT}: run {made_by}")
-    return arrays, meta
 
 
 def load_queries(path, made_by):

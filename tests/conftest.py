@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from attacks.results import evaluate_all, save
 from data import splits
 from data.images import CIFAR10_CLASSES
-from models.checkpoint import ORIGINAL, Layout, read_json, write_json
+from models.checkpoint import ALL_VARIANTS, ORIGINAL, Layout, read_json, write_json
 from models.query import losses, save_arrays
+from models.stage import RUN_DEFAULTS
 
 ROOT = Path(__file__).resolve().parent.parent
+NR_ATTACKS = ("metric_based_1", "metric_based_2", "train_based_2 (RF)", "RMIA")
 
 
 @pytest.fixture(scope="session")
@@ -97,3 +100,56 @@ def edit_json():
         write_json(path, {**read_json(path, ""), **changes})
 
     return edit
+
+
+@pytest.fixture(scope="session")
+def scored_run():
+    """make(folder, seed, label, data, scored, variants) → Layout of a run with results and made-up scores, no models.
+
+    data: a Dataset, whose pictures then belong to the run, or None; scored: members, and as many non-members.
+    """
+
+    def make(folder, seed=0, label="made up", data=None, scored=300, variants=ALL_VARIANTS):
+        layout = Layout(folder, "digits", "resnet18")
+        n, known = (len(data.labels), data.fingerprint) if data else (6 * scored, "made up")
+        split = splits.make_split(n, seed, train_size=n // 2 - scored, data_fingerprint=known)
+        run = {**RUN_DEFAULTS, "seed": seed, "train_size": split.train_size, "image_size": 8, "data_label": label,
+               "classes": [str(c) for c in range(10)]}
+        write_json(layout.result(ORIGINAL, "split.json"), {"run": run, **splits.to_json(split)})
+        rng, index = np.random.default_rng(seed), np.sort(split.target.evaluation)
+        member, known_to_all = np.isin(index, split.target.members), rng.normal(size=len(index))
+
+        def attacked(variant, setting, names, shift, **inputs):
+            scores = {name: np.exp(0.5 * (known_to_all + rng.normal(size=len(index)) + shift * member))
+                      for name in names}
+            metrics = evaluate_all({name: (values, values > 1.3) for name, values in scores.items()}, member, seed)
+            save(layout.result(variant, f"{setting}.json"), layout.result(variant, f"{setting}_scores.npz"),
+                 {"setting": setting, "variant": str(variant), "seed": seed, **inputs}, metrics,
+                 {"index": index, "member": member, **scores})
+
+        for place, variant in enumerate(variants):
+            weights = [f"{variant} target {seed}", f"{variant} shadow {seed}"]
+            write_config(layout.file(variant, "target", "config.json"), variant, weights[0])
+            leak = 1.2 - 0.1 * place
+            attacked(variant, "NR", NR_ATTACKS, leak, weights=weights, rmia_a=0.5)
+            if variant != ORIGINAL:
+                attacked(variant, "SR", ("SR1 (RF)", "SR2 (RF)"), leak + 0.2, weights=weights,
+                         original=f"original target {seed}")
+        groups = {"pair": [str(variant) for variant in variants[1:3]]}
+        if not groups["pair"]:
+            return layout
+        attacked(ORIGINAL, "MR", ["pair, with the original", "pair, without the original"], 1.5, groups=groups,
+                 weights={name: [f"{name} target {seed}", f"{name} shadow {seed}"] for name in groups["pair"]}, sr={})
+        return layout
+
+    return make
+
+
+def write_config(path, variant, weights):
+    """config.json of a made-up model."""
+    config = {"settings": {"epochs": 3, "lr": 0.01, "batch_size": 128, "bfloat16": False}, "weights": weights,
+              "bytes": 2_000_000, "ratio": 2.0, "accuracy_in": 0.98, "accuracy_out": 0.8, "device": "a CPU",
+              "python": "3.11.7", "versions": {"torch": "2.15.0"}}
+    if variant != ORIGINAL:
+        config["before"] = {"accuracy_in": 1.0, "accuracy_out": 0.85, "bytes": 4_000_000}
+    write_json(path, config)

@@ -1,0 +1,188 @@
+"""Audit models made elsewhere: a folder of answers becomes a run that every attack, table, figure and report reads.
+
+Two models, a target and a shadow trained the same way on other data; the index numbers the pictures:
+
+    import os
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    os.makedirs("outputs/original", exist_ok=True)
+    for world, first in (("target", 0), ("shadow_0", 1000)):
+        index, member = np.arange(first, first + 1000), np.arange(1000) < 500
+        labels = rng.integers(10, size=1000)
+        logits = rng.normal(size=(1000, 10)) + np.eye(10)[labels] * (3 + member[:, None])  # your model's, in its place
+        np.savez(f"outputs/original/{world}.npz", logits=logits, labels=labels, index=index, member=member)
+
+    python -m attacks.audit --outputs outputs --run_dir audit
+    python CompLeakNR.py --dataset_name own --model_name model --run_dir audit --original
+
+FOLDER holds original/target.npz and, with as many shadows as there are, original/shadow_0.npz, …; compressed versions
+lie in pruning_0.6/, quantization_int8/, clustering_4/, …, each with the same worlds. A world may also be a folder with
+queries.npz and sensitivity.npz, as models.audit.ask writes them. Rows beyond those that are scored, such as the
+shadow's answers on the target's pictures, are what RMIA compares with.
+"""
+import re
+from pathlib import Path
+
+import numpy as np
+
+from attacks.saved import attack_commands
+from data.splits import to_json
+from models.audit import fingerprint, own_split, read_outputs
+from models.checkpoint import ORIGINAL, OWN, Layout, Variant, write_json
+from models.cli import Parser, run
+from models.errors import CompLeakError, UsageError
+from models.query import save_arrays
+from models.stage import RUN_DEFAULTS, read_run
+
+
+def read_folder(folder):
+    """{Variant: {world's name: Outputs}}, target first; CompLeakError, in one line, for anything that does not fit."""
+    if not folder.is_dir():
+        raise UsageError(f"--outputs {folder}: there is no such folder")
+    parts = sorted(part for part in folder.iterdir() if part.is_dir() and not part.name.startswith("."))
+    found = {_variant(part): _read_variant(part) for part in parts}
+    if not found:
+        raise CompLeakError(f"{folder} holds no models: put answers into {folder / 'original' / 'target.npz'}")
+    first = found.get(ORIGINAL) or next(iter(found.values()))
+    for models in found.values():
+        _check_alike(first, models)
+    labels = np.unique(np.concatenate([np.stack([m.index, m.labels], 1) for m in first.values()]), axis=0)
+    if len(np.unique(labels[:, 0])) < len(labels):
+        raise CompLeakError(f"{folder}: target and shadow give one index different labels; an index names one input")
+    return {variant: found[variant] for variant in sorted(found, key=lambda variant: variant != ORIGINAL)}
+
+
+def _variant(part):
+    if part.name == str(ORIGINAL):
+        return ORIGINAL
+    technique, _, degree = part.name.rpartition("_")
+    try:
+        return Variant.parse(technique, degree, str(part))
+    except UsageError:
+        raise CompLeakError(f"{part}: a folder of answers is called original, pruning_0.6 (any sparsity), "
+                            "quantization_int8 or clustering_4 (a power of two)") from None
+
+
+def _read_variant(part):
+    names = [path.stem if path.suffix == ".npz" else path.name for path in sorted(part.iterdir())
+             if path.suffix == ".npz" or path.is_dir()]
+    worlds = ["target", *(f"shadow_{i}" for i in range(len(names) - 1))]
+    if sorted(names) != sorted(worlds):
+        raise CompLeakError(f"{part} holds {', '.join(names) or 'nothing'}; it must hold target.npz, and shadows as "
+                            "shadow_0.npz, shadow_1.npz, … (or such folders with queries.npz), each once")
+    models = {}
+    for world in worlds:
+        inside = part / world
+        models[world] = read_outputs(inside / "queries.npz", inside / "sensitivity.npz") if inside.is_dir() \
+            else read_outputs(part / f"{world}.npz")
+    return models
+
+
+def _check_alike(first, models):
+    """Raises CompLeakError unless the same worlds were asked about the same rows, with the same classes."""
+    target, other = first["target"], models["target"]
+    if models.keys() != first.keys():
+        raise CompLeakError(f"{other.path} stands beside {', '.join(models)}, but {target.path} beside "
+                            f"{', '.join(first)}: give every version the same worlds")
+    for world, model in models.items():
+        for name in ("index", "labels", "member", "scored"):
+            if not np.array_equal(getattr(model, name), getattr(first[world], name)):
+                raise CompLeakError(f"{model.path}: {name} is not that of {first[world].path}; all versions of one "
+                                    "world are asked about the same rows")
+        if model.logits.shape[1] != target.logits.shape[1]:
+            raise CompLeakError(f"{model.path}: {model.logits.shape[1]} classes, but {target.path} has "
+                                f"{target.logits.shape[1]}")
+
+
+def build_run(found, layout, label, seed):
+    """Write the run's split and every model's queries.npz, sensitivity.npz and config.json; returns the Split.
+
+    Raises CompLeakError where the folder already holds a run of other answers.
+    """
+    worlds = next(iter(found.values()))
+    target, *shadows = worlds.values()
+    named = np.stack([np.concatenate([getattr(m, name) for m in worlds.values()]) for name in ("index", "labels")])
+    split = own_split(target, shadows, fingerprint(np.unique(named, axis=1)), seed)
+    run_settings = {**RUN_DEFAULTS, "seed": seed, "shadow_num": len(shadows), "train_size": split.train_size,
+                    "image_size": None, "augment": None, "data_label": label,
+                    "classes": [str(c) for c in range(target.logits.shape[1])],
+                    "outputs": {str(v): [m.weights for m in models.values()] for v, models in found.items()}}
+    path = layout.result(ORIGINAL, "split.json")
+    held = read_run(layout) if path.exists() else run_settings
+    if any(held.get(key) != run_settings[key] for key in ("outputs", "seed")):
+        raise CompLeakError(f"{layout.root()} already holds an audit of other answers or another --seed: name another"
+                            " --run_dir")
+    for models in found.values():
+        for world in split.worlds:
+            _check_sensitivity(models[world.name], world)
+    for variant, models in found.items():
+        for world in split.worlds:
+            original = found[ORIGINAL][world.name].weights if ORIGINAL in found and variant != ORIGINAL else None
+            _write_model(layout, variant, world, models[world.name], original, split, seed)
+    write_json(path, {"run": run_settings, **to_json(split)})
+    return split
+
+
+def _check_sensitivity(model, world):
+    missing = 0 if model.sensitivity is None else int((~np.isin(world.evaluation, model.sensitivity[0])).sum())
+    if missing:
+        raise CompLeakError(f"{model.path.parent}: sensitivity.npz lacks {missing} of the {len(world.evaluation)} rows "
+                            "to be scored; measure them, or remove the file")
+
+
+def _write_model(layout, variant, world, model, original, split, seed):
+    meta = {"variant": str(variant), "world": world.name, "weights": model.weights, "parent": original,
+            "split": split.fingerprint, "data": split.data_fingerprint}
+    arrays = {name: getattr(model, name) for name in ("logits", "losses", "labels", "index", "member")}
+    save_arrays(layout.file(variant, world.name, "queries.npz"), {**meta, "rows": OWN.dataset}, **arrays)
+    index = np.sort(world.evaluation)
+    if model.sensitivity is not None:
+        asked, values = model.sensitivity
+        save_arrays(layout.file(variant, world.name, "sensitivity.npz"), meta, index=index,
+                    sensitivity=values[np.searchsorted(asked, index)])
+    at = np.searchsorted(model.index, index)
+    right, member = model.logits[at].argmax(1) == model.labels[at], model.member[at]
+    write_json(layout.file(variant, world.name, "config.json"),
+               {"settings": {"technique": variant.technique, "degree": variant.degree, "epochs": None, "seed": seed},
+                "weights": model.weights, "bytes": None, "ratio": None, "accuracy_in": float(right[member].mean()),
+                "accuracy_out": float(right[~member].mean())})
+
+
+def describe(split, found):
+    """What was read, one line a world: how many rows are scored and how many were cut or serve comparison alone."""
+    lines = []
+    for world, model in zip(split.worlds, next(iter(found.values())).values(), strict=True):
+        inside, outside = len(world.members), len(world.non_members)
+        text = f"{world.name}: {world.scored:,} members and {world.scored:,} non-members are scored"
+        if inside != outside:
+            text += f", cut to equal numbers from {inside:,} and {outside:,}"
+        lines.append(f"{text}; {len(model.index):,} rows asked in all")
+    return lines
+
+
+def label(text):
+    """What the audited data and model are called in tables, from its flag: one line, not empty."""
+    if not re.fullmatch(r"[^\x00-\x1f]+", text.strip()):
+        raise ValueError
+    return text.strip()
+
+
+def main(argv=None):
+    p = Parser(description=__doc__.split("\n")[0])
+    p.add_argument("--outputs", type=Path, required=True, help="folder of answers: original/target.npz, …; no default")
+    p.add_argument("--run_dir", default=".", help="folder of the run to be built (default: here)")
+    p.add_argument("--data_label", type=label, default="own models", help="name in tables (default: own models)")
+    p.add_argument("--seed", type=int, default=0, help="seed of the attacks and of rows that are cut (default: 0)")
+    args = p.parse_args(argv)
+    layout = Layout(Path(args.run_dir), OWN.dataset, OWN.model)
+    found = read_folder(args.outputs)
+    split = build_run(found, layout, args.data_label, args.seed)
+    print(f"{len(found)} version(s) of {len(split.worlds)} model(s) from {args.outputs}: {', '.join(map(str, found))}")
+    print("\n".join(describe(split, found)))
+    print(f"next: {attack_commands(layout, 'NR', list(found))}")
+
+
+if __name__ == "__main__":
+    run(main)

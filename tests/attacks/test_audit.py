@@ -1,0 +1,200 @@
+"""attacks/audit.py: bare files become a run; numbers survive the round trip; what is missing or wrong is one line."""
+import json
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import CompLeakNR
+import CompLeakSR
+from attacks import audit, multi, tables
+from attacks.inputs import read_variant
+from attacks.metrics import auc
+from attacks.threshold import loss_score
+from models.checkpoint import ORIGINAL, Layout, Variant
+from models.errors import CompLeakError, UsageError
+from models.query import load_queries
+from models.stage import load_split
+
+PRUNED = Variant("pruning", "0.6")
+OWN = ["--dataset_name", "own", "--model_name", "model"]
+
+
+def export(layout, folder, variants=(ORIGINAL, PRUNED), all_rows=True, worlds=2):
+    """Write a run's answers as bare files: every row, those to be scored marked, or the scored rows alone."""
+    for variant in variants:
+        for world in load_split(layout).worlds[:worlds]:
+            queries = load_queries(layout.file(variant, world.name, "queries.npz"), "")
+            rows = np.isin(queries.index, world.evaluation)
+            kept = np.ones(len(rows), bool) if all_rows else rows
+            arrays = {name: getattr(queries, name)[kept] for name in ("logits", "labels", "index", "member")}
+            if all_rows:
+                arrays["scored"] = rows
+            path = folder / str(variant) / f"{world.name}.npz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.savez(path, **arrays)
+    return folder
+
+
+def imported(outputs, run_dir):
+    audit.main(["--outputs", str(outputs), "--run_dir", str(run_dir)])
+    return Layout(run_dir, "own", "model")
+
+
+def nr(flags, run_dir, *more):
+    CompLeakNR.main([*flags, "--original", "--run_dir", str(run_dir), "--device", "cpu", *more])
+
+
+def attacks(layout, setting, variant):
+    return json.loads(layout.result(variant, f"{setting}.json").read_text())["attacks"]
+
+
+@pytest.fixture
+def source(made_up_run):
+    """A made-up run without sensitivities, attacked by NR on the original."""
+    layout = made_up_run([PRUNED], leak=1.0, n=600)
+    for path in layout.run_dir.rglob("sensitivity.npz"):
+        path.unlink()
+    nr(["--dataset_name", "digits"], layout.run_dir)
+    return layout
+
+
+def test_exported_answers_give_the_same_numbers_through_nr_and_sr(source, tmp_path, capsys):
+    pair = ["--original", "--compress", "--compress_name", "pruning", "--compress_degree", "0.6", "--run_dir"]
+    CompLeakSR.main(["--dataset_name", "digits", *pair, str(source.run_dir)])
+    layout = imported(export(source, tmp_path / "outputs"), tmp_path / "audit")
+    nr(OWN, layout.run_dir)
+    CompLeakSR.main([*OWN, *pair, str(layout.run_dir)])
+    assert "RMIA" in attacks(source, "NR", ORIGINAL)
+    assert attacks(layout, "NR", ORIGINAL) == attacks(source, "NR", ORIGINAL)
+    assert attacks(layout, "SR", PRUNED) == attacks(source, "SR", PRUNED)
+    with pytest.raises(CompLeakError, match="two or more compressed models, and .* knows 1"):
+        multi.main([*OWN, "--run_dir", str(layout.run_dir)])
+    capsys.readouterr()
+    assert {"models", "C1", "C2"} == {table.name for table in tables.build(layout)}
+    assert "lacks" not in capsys.readouterr().out, "variants that were not brought along are not missing"
+
+
+def test_without_answers_on_each_others_rows_all_but_rmia_is_the_same(source, tmp_path, capsys):
+    layout = imported(export(source, tmp_path / "outputs", all_rows=False), tmp_path / "audit")
+    nr(OWN, layout.run_dir)
+    said, expected = capsys.readouterr().out, attacks(source, "NR", ORIGINAL)
+    assert "SAMIA is left out: it needs sensitivity.npz" in said
+    assert "RMIA is left out: it needs every shadow's answers on the target's scored rows" in said
+    assert attacks(layout, "NR", ORIGINAL) == {name: expected[name] for name in expected if "RMIA" not in name}
+
+
+def test_a_shadow_that_answered_the_targets_rows_gives_rmia_without_threshold(source, tmp_path, capsys):
+    outputs = export(source, tmp_path / "outputs", (ORIGINAL,))
+    split = load_split(source)
+    with np.load(outputs / "original" / "target.npz") as saved:
+        kept = np.isin(saved["index"], split.target.evaluation)
+        arrays = {name: saved[name][kept] for name in saved.files}
+    np.savez(outputs / "original" / "target.npz", **arrays)
+    layout = imported(outputs, tmp_path / "audit")
+    with pytest.raises(CompLeakError, match="--rmia_a auto: choosing it needs"):
+        nr(OWN, layout.run_dir, "--rmia_a", "auto")
+    nr(OWN, layout.run_dir)
+    found, expected = attacks(layout, "NR", ORIGINAL), attacks(source, "NR", ORIGINAL)
+    assert "RMIA's ACC and its population score are left out" in capsys.readouterr().out
+    assert found["RMIA"]["auc"] == expected["RMIA"]["auc"] and found["RMIA"]["acc"] is None
+    assert "RMIA (population)" not in found
+
+
+def test_a_single_model_without_shadow_has_threshold_free_numbers(source, tmp_path, capsys):
+    layout = imported(export(source, tmp_path / "outputs", worlds=1), tmp_path / "audit")
+    nr(OWN, layout.run_dir)
+    said, found = capsys.readouterr().out, attacks(layout, "NR", ORIGINAL)
+    assert "are left out: they need a shadow model" in said and said.count("ACC needs a shadow") == 4
+    assert list(found) == ["metric_based_1", "metric_based_2", "loss_threshold", "correctness"]
+    assert all(metrics["acc"] is metrics["acc_interval"] is metrics["fpr_of_decision"] is None
+               for metrics in found.values())
+    target, _ = read_variant(layout, ORIGINAL)
+    assert found["loss_threshold"]["auc"] == auc(loss_score(target.losses), target.member)
+    table = next(table for table in tables.build(layout) if table.name == "C1")
+    assert "ACC (%)" not in table.blocks and "no shadow model" in table.caption
+    assert table.blocks["correctness"]["ACC (%)"].tolist() == ["-"]
+    with pytest.raises(CompLeakError, match="SR is fitted on shadow models and .* holds none"):
+        CompLeakSR.main([*OWN, "--original", "--compress", "--compress_name", "pruning", "--compress_degree", "0.6",
+                         "--run_dir", str(layout.run_dir)])
+
+
+def test_unequal_numbers_are_cut_and_said(source, tmp_path, capsys):
+    outputs = export(source, tmp_path / "outputs", (ORIGINAL,), all_rows=False, worlds=1)
+    path = outputs / "original" / "target.npz"
+    with np.load(path) as saved:
+        kept = np.cumsum(~saved["member"]) <= 30
+        arrays = {name: saved[name][kept | saved["member"]] for name in saved.files}
+    np.savez(path, **arrays)
+    layout = imported(outputs, tmp_path / "audit")
+    assert "30 members and 30 non-members are scored, cut to equal numbers from 100 and 30" in capsys.readouterr().out
+    first = read_variant(layout, ORIGINAL)[0]
+    assert first.member.sum() == (~first.member).sum() == 30
+    again = read_variant(imported(outputs, tmp_path / "again"), ORIGINAL)[0]
+    assert np.array_equal(first.index, again.index)
+
+
+def test_another_audit_in_the_same_folder_is_refused_and_harms_nothing(source, tmp_path):
+    layout = imported(export(source, tmp_path / "one", (ORIGINAL,)), tmp_path / "audit")
+    before = {path: path.read_bytes() for path in layout.run_dir.rglob("*") if path.is_file()}
+    with pytest.raises(CompLeakError, match="already holds an audit"):
+        imported(export(source, tmp_path / "two", all_rows=False), tmp_path / "audit")
+    assert {path: path.read_bytes() for path in layout.run_dir.rglob("*") if path.is_file()} == before
+
+
+def answers(n=60, first=0, **changes):
+    rng = np.random.default_rng(first)
+    return {"logits": rng.normal(size=(n, 3)), "labels": rng.integers(3, size=n), "index": np.arange(first, first + n),
+            "member": np.arange(n) < n // 2, **changes}
+
+
+@pytest.mark.parametrize(("files", "says"), [
+    ({}, "holds no models: put answers into"),
+    ({"distilled/target": answers()}, "distilled: a folder of answers is called original, pruning_0.6"),
+    ({"original/shadow_0": answers()}, "holds shadow_0; it must hold target.npz"),
+    ({"original/target": answers(), "original/shadow_1": answers(first=60)}, "holds shadow_1, target; it must hold"),
+    ({"original/target": answers(), "pruning_0.6/target": answers(logits=np.eye(4)[[0] * 60])}, "posteriors"),
+    ({"original/target": answers(), "pruning_0.6/target": answers(logits=5 * np.eye(4)[[0] * 60])}, "4 classes, but"),
+    ({"original/target": answers(), "pruning_0.6/target": answers(first=1)}, "index is not that of"),
+    ({"original/target": answers(), "pruning_0.6/target": answers(member=np.arange(60) < 20)}, "member is not that of"),
+    ({"original/target": answers(), "pruning_0.6/target": answers(labels=np.zeros(60, int))}, "labels is not that of"),
+    ({"original/target": answers(), "original/shadow_0": answers(first=60), "pruning_0.6/target": answers()},
+     "give every version the same worlds"),
+    ({"original/target": answers(), "original/shadow_0": answers(labels=np.zeros(60, int))}, "different labels"),
+    ({"original/target": answers(member=np.arange(60) < 5)}, "5 members and 55 non-members can be scored, at least 10"),
+])
+def test_folders_that_do_not_fit_are_one_line(tmp_path, files, says):
+    outputs = tmp_path / "outputs"
+    outputs.mkdir()
+    for name, arrays in files.items():
+        (outputs / name).parent.mkdir(exist_ok=True)
+        np.savez(outputs / f"{name}.npz", **arrays)
+    with pytest.raises(CompLeakError, match=re.escape(says)) as caught:
+        imported(outputs, tmp_path / "audit")
+    assert "\n" not in str(caught.value) and not (tmp_path / "audit").exists()
+
+
+def test_names_that_contradict_each_other_are_usage_errors(tmp_path):
+    with pytest.raises(UsageError, match="there is no such folder"):
+        imported(tmp_path / "nowhere", tmp_path)
+    with pytest.raises(UsageError, match="--dataset_name own --model_name model"):
+        nr(["--dataset_name", "own"], tmp_path)
+    with pytest.raises(CompLeakError, match="run python -m attacks.audit --outputs FOLDER"):
+        nr(OWN, tmp_path)
+
+
+def test_the_example_runs_word_for_word(root, tmp_path):
+    lines = [line[4:] for line in audit.__doc__.splitlines() if line.startswith("    ") or not line]
+    code, commands = "\n".join(lines).split("python -m attacks.audit", 1)
+    readme = (root / "README.md").read_text()
+    if "attacks.audit" in readme:
+        assert code.strip() in readme and f"python -m attacks.audit{commands}".strip() in readme
+    commands = [line.split()[1:] for line in f"python -m attacks.audit{commands}".strip().splitlines()]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    for words in (["-c", code], commands[0], [str(root / commands[1][0]), *commands[1][1:]]):
+        done = subprocess.run([sys.executable, *words], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert "CompLeakNR, original: 1000 rows of the target" in done.stdout and "metric_based_2" in done.stdout
