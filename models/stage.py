@@ -31,6 +31,7 @@ class Stage:
     device: torch.device
     query_rows: str
     sensitivity: bool
+    worlds: tuple
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ def open_stage(args, create=False):
     elif load_split(layout).fingerprint != split.fingerprint:
         raise CompLeakError(f"{data.label} is not the data that {path} was made from: name the same --data_dir, or "
                             "train on this one in another --run_dir")
-    return Stage(layout, data, split, run, recipe, device, args.query_rows, args.sensitivity)
+    return Stage(layout, data, split, run, recipe, device, args.query_rows, args.sensitivity,
+                 split.named(args.worlds))
 
 
 def _given(args):
@@ -106,12 +108,12 @@ def load_split(layout):
 
 
 def run_worlds(stage, variant, start):
-    """Train or fine-tune one variant for the target and every shadow, then query each.
+    """Train or fine-tune one variant for the stage's worlds, the target and every shadow by default; query each.
 
     start(parent, world name) → Session gives the model to train; parent is the loaded original of that world, None
     when the original itself is trained. Models and queries that are there already, made with the same settings, stay.
     """
-    for world in stage.split.worlds:
+    for world in stage.worlds:
         settings, parent = _settings(stage, variant, world)
         began = time.monotonic()
         saved = _finished(stage, variant, world, settings)
