@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 FLAGS ?=
-SNAKEMAKE = $(BIN)/snakemake
+SNAKEMAKE = $(BIN)/snakemake --workflow-profile workflow/profiles/local
 
 .PHONY: install demo reproduce reproduce-dry test test-slurm
 

@@ -83,7 +83,8 @@ onstart:
 
 rule all:
     input:
-        marks(RUN_DIRS, "figures", "tables"),
+        # Every stage, not the last ones alone: Snakemake would not miss what came before those.
+        marks(RUN_DIRS, "train.{part}", "{technique}.{part}", "figures", "tables"), results(RUN_DIRS),
         [FIRST + f"{stage}.json" for stage in ("claims", "report") if config[stage]],
 
 

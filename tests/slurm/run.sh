@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Bring up a one-node Slurm from Debian's packages, run the workflow on it and on this machine alone, compare every result.
+# Bring up a one-node Slurm from Debian's packages, run the workflow on it and without it, compare all results.
 # As root, in a container or virtual machine: tests/slurm/run.sh [CONFIGURATION [FOLDER]]; the folder must be new.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -11,7 +11,7 @@ state=$folder/slurm
 
 fail() { echo "error: $1" >&2; exit 1; }
 [ "$(id -u)" = 0 ] || fail "a Slurm of one's own needs root: run this in a container or virtual machine"
-[ ! -e /etc/slurm/slurm.conf ] || fail "/etc/slurm/slurm.conf exists: this machine has a Slurm, which the test leaves alone"
+[ ! -e /etc/slurm/slurm.conf ] || fail "/etc/slurm/slurm.conf exists: this machine has a Slurm of its own"
 command -v slurmctld >/dev/null && command -v munged >/dev/null ||
     fail "Slurm is missing: apt-get install slurm-wlm munge"
 mkdir -p "$state/state" "$state/spool" /etc/slurm /run/munge
@@ -66,7 +66,8 @@ begun=$SECONDS
 "$snakemake" --workflow-profile workflow/profiles/slurm --default-resources mem_mb=3000 runtime=240 \
     --latency-wait 30 --configfile "$config" --config "run_dir=$folder/slurm_runs/seed_{seed}" device=cpu
 took=$((SECONDS - begun))
-"$snakemake" --configfile "$config" --config "run_dir=$folder/local_runs/seed_{seed}" device=cpu
+"$snakemake" --workflow-profile workflow/profiles/local --configfile "$config" \
+    --config "run_dir=$folder/local_runs/seed_{seed}" device=cpu
 
 jobs=$(grep -c "JobState=COMPLETED" "$state/jobs.txt")
 "$python" -m workflow.compare "$folder/slurm_runs" "$folder/local_runs"
