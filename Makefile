@@ -1,39 +1,32 @@
 # Everything runs from this folder with Python 3.11 or newer, make and git; nothing is installed outside .venv.
+# FLAGS goes to Snakemake: make reproduce FLAGS="--config 'seeds=[0,1,2]'"
 PYTHON ?= python3
 BIN = .venv/bin
-DEMO = --dataset_name digits --model_name resnet18 --num_cls 10 --run_dir demo
-ROWS = --query_rows scored
-PRUNED = --compress --compress_name pruning --compress_degree 0.6 0.7 0.8 0.9
-INT8 = --compress --compress_name quantization --compress_degree int8
-CLUSTERED = --compress --compress_name clustering --compress_degree 4 8 16
+FLAGS ?=
+SNAKEMAKE = $(BIN)/snakemake --workflow-profile workflow/profiles/local
 
 BENCHMARKS = rmia kmeans samia clustered_step training disk growth nr_sr
 
-.PHONY: install demo test test-faults bench
+.PHONY: install demo reproduce reproduce-dry report test test-faults test-slurm test-report bench
 
 install: .venv/installed
 
 .venv/installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -r requirements.txt "pytest>=8"
+	$(BIN)/pip install -r requirements.txt -e ".[test,workflow]"
 	touch $@
 
 # The whole chain on scikit-learn's 1,797 scanned digits at 12×12 pixels and few epochs; finished stages stay.
 demo: install
-	$(BIN)/python train.py $(DEMO) $(ROWS) --image_size 12 --no-augment --lr 0.05 --epochs 20
-	$(BIN)/python pruning/prune.py $(DEMO) $(ROWS) --prune_epochs 4 --prune_sparsity 0.6 0.7 0.8 0.9
-	$(BIN)/python quantization/qat.py $(DEMO) $(ROWS) --quantized_epochs 4 --degree int8
-	$(BIN)/python clustering/clustering.py $(DEMO) $(ROWS) --epochs 4 --bit 2 3 4
-	$(BIN)/python CompLeakNR.py $(DEMO) --original $(PRUNED)
-	$(BIN)/python CompLeakNR.py $(DEMO) $(INT8)
-	$(BIN)/python CompLeakNR.py $(DEMO) $(CLUSTERED)
-	$(BIN)/python CompLeakSR.py $(DEMO) --original $(PRUNED)
-	$(BIN)/python CompLeakSR.py $(DEMO) --original $(INT8)
-	$(BIN)/python CompLeakSR.py $(DEMO) --original $(CLUSTERED)
-	COMPLEAK_RUN_DIR=demo COMPLEAK_DATASET=digits $(BIN)/jupyter nbconvert --to notebook --execute CompLeakMR.ipynb \
-		--output-dir demo --output CompLeakMR.ipynb
-	$(BIN)/python -m attacks.figures $(DEMO)
-	$(BIN)/python -m attacks.tables $(DEMO)
+	$(SNAKEMAKE) --configfile workflow/demo.yaml $(FLAGS)
+	$(BIN)/python -m attacks.tables --dataset_name digits --run_dir demo
+
+# The appendix's settings; what is left of it.
+reproduce: install
+	$(SNAKEMAKE) --configfile workflow/cifar10.yaml $(FLAGS)
+
+reproduce-dry: install
+	$(SNAKEMAKE) --dry-run --quiet rules --configfile workflow/cifar10.yaml $(FLAGS)
 
 test: install
 	$(BIN)/python -m pytest
@@ -48,10 +41,8 @@ bench: install
 	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done
 	$(BIN)/python -m benchmarks.table
 
-.PHONY: report test-report
-
 # One HTML page from saved results: make report RUN="--dataset_name cifar10 --run_dir seed_0 seed_1 --data_dir PICTURES"
-RUN ?= $(DEMO)
+RUN ?= --dataset_name digits --run_dir demo
 report: install
 	$(BIN)/python -m attacks.report $(RUN)
 
@@ -59,3 +50,8 @@ report: install
 test-report: install
 	command -v chromium || (apt-get update && apt-get install -y chromium)
 	$(BIN)/python -m pytest tests/browser/check_report.py
+
+# As root in a container or virtual machine with Debian's slurm-wlm and munge: the workflow on a Slurm of its own.
+test-slurm: install
+	$(BIN)/pip install -e ".[slurm]"
+	tests/slurm/run.sh

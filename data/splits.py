@@ -50,6 +50,14 @@ class Split:
     def worlds(self):
         return (self.target, *self.shadows)
 
+    def named(self, names=None):
+        """The worlds of these names, in the split's order, or all of them; UsageError for one that is not there."""
+        known = [world.name for world in self.worlds]
+        for name in names or []:
+            if name not in known:
+                raise UsageError(f"--worlds {name}: this run has {', '.join(known)}")
+        return tuple(world for world in self.worlds if not names or world.name in names)
+
     @property
     def fingerprint(self):
         """Names the data, the pools and the target's members; one more shadow does not change it."""

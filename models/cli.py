@@ -69,6 +69,9 @@ def training_parser(description, lr, epochs_flag, epochs):
                    help="bfloat16 autocast in training where the device has it, or float32")
     p.add_argument("--query_rows", choices=("all", "scored"), default="all",
                    help="query every picture of both pools, or only those that attacks are fitted and scored on")
+    p.add_argument("--worlds", nargs="+", default=None, metavar="WORLD",
+                   help="make only these models, of target, shadow_0, shadow_1, …: processes can share a stage "
+                        "(default: all)")
     p.add_argument("--sensitivity", action=argparse.BooleanOptionalAction, default=True,
                    help="measure sensitivities, which SAMIA alone needs and which cost ten queries a scored picture")
     return p

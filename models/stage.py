@@ -35,6 +35,7 @@ class Stage:
     device: torch.device
     query_rows: str
     sensitivity: bool
+    worlds: tuple
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ def open_stage(args, create=False):
                             "train on this one in another --run_dir")
     if create:
         run = {**run, "train_size": split.train_size, "data_label": data.label, "classes": list(data.classes)}
-    return Stage(layout, data, split, run, recipe, device, args.query_rows, args.sensitivity)
+    return Stage(layout, data, split, run, recipe, device, args.query_rows, args.sensitivity,
+                 split.named(args.worlds))
 
 
 def _given(args):
@@ -121,19 +123,18 @@ def load_split(layout):
 
 
 def run_worlds(stage, variant, start):
-    """Train or fine-tune one variant for the target and every shadow, then query each.
+    """Train or fine-tune one variant for the stage's worlds, the target and every shadow by default; query each.
 
     start(parent, world name) → Session gives the model to train; parent is the loaded original of that world, None
     when the original itself is trained. Models and queries that are there already, made with the same settings, stay.
     CompLeakError where another process works on one of these models.
     """
-    worlds = stage.split.worlds
     with ExitStack() as locks:
-        for world in worlds:
+        for world in stage.worlds:
             locks.enter_context(locked(stage.layout.root(variant) / world.name))
         if variant == ORIGINAL:
             _write_split(stage)
-        for world in worlds:
+        for world in stage.worlds:
             _run_world(stage, variant, world, start)
 
 

@@ -120,7 +120,7 @@ def test_simulation_gives_the_logits_of_torchs_int8_kernels(seed, monkeypatch):
     found = simulated(state)(x)
     assert len(found.unique()) > 20
     # Convolutions and the classifier agree exactly. torch's add_relu, in float32, now and then rounds a residual sum
-    # next to a tie to the farther integer (59.499993 to 60), and that picture's logits may move: 1 of 1,200 pictures here.
+    # next to a tie to the farther integer (59.499993 to 60), and that picture's logits may move: 1 of 1,200 here.
     assert (found != expected).any(1).float().mean() <= 0.01
 
 

@@ -1,0 +1,106 @@
+"""What a larger set of runs would cost in device hours, disk and jobs, reckoned from what one finished run measured."""
+import argparse
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import yaml
+
+from workflow import plan
+
+QUERIES = ("queries.npz", "sensitivity.npz")
+
+
+def read_models(run_dir):
+    """{variant: [one dictionary a model]} from every config.json of a run: seconds, bytes on disk, device, settings.
+
+    Seconds are those of the process that finished the model, or of its logged epochs where it had been stopped before.
+    """
+    found = defaultdict(list)
+    for path in sorted(Path(run_dir).glob("results*/*/*/config.json")):
+        config = json.loads(path.read_text())
+        log = path.with_name("log.jsonl")
+        epochs = [json.loads(line)["seconds"] for line in log.read_text().splitlines()] if log.exists() else []
+        answers = [path.with_name(name) for name in QUERIES]
+        size = config["bytes"] + sum(file.stat().st_size for file in answers if file.exists())
+        technique, degree = config["settings"]["technique"], config["settings"]["degree"]
+        found["original" if technique is None else f"{technique}_{degree}"].append(
+            {"seconds": max(config["seconds"], sum(epochs)), "bytes": size, "device": config["device"],
+             "settings": config["settings"]})
+    return dict(found)
+
+
+def read_attacks(run_dir):
+    """{NR, SR, MR: seconds for the whole run}, of the stages that the workflow timed."""
+    found = {}
+    for path in sorted(Path(run_dir).glob(".workflow/*.seconds")):
+        setting = path.name.split(".")[0]
+        if setting in ("NR", "SR", "MR"):
+            found[setting] = found.get(setting, 0) + json.loads(path.read_text())["seconds"]
+    return found
+
+
+def jobs(config, seeds):
+    """Jobs that the workflow would start for this many seeds."""
+    parts, techniques = len(plan.parts(config)), len(plan.techniques(config))
+    one_run = parts * (1 + techniques) + (1 + techniques) + techniques + config["multi"] + 2
+    return seeds * one_run + (config["dataset"] != "digits") + config["claims"] + config["report"]
+
+
+def reckon(models, attacks, shadows, seeds, trained_shadows):
+    """[(stage, models, hours, bytes)]: every model as long and as large as the measured mean of its variant.
+
+    Attacks are taken to grow with the rows that they are fitted on, so with the number of shadows.
+    """
+    rows, worlds = [], (1 + shadows) * seeds
+    for variant, measured in models.items():
+        mean = {key: sum(model[key] for model in measured) / len(measured) for key in ("seconds", "bytes")}
+        rows.append((variant, worlds, worlds * mean["seconds"] / 3600, worlds * mean["bytes"]))
+    for setting, seconds in attacks.items():
+        rows.append((setting, 0, seeds * seconds / 3600 * shadows / trained_shadows, 0))
+    return rows
+
+
+def markdown(rows, number_of_jobs):
+    """The rows and their sum as a Markdown table."""
+    total = ("sum", *(sum(column) for column in list(zip(*rows, strict=True))[1:]))
+    lines = ["| stage | models | device hours | disk, GB |", "| --- | --- | --- | --- |"]
+    for stage, count, hours, size in [*rows, total]:
+        lines.append(f"| {stage} | {count or ''} | {hours:,.1f} | {f'{size / 1e9:,.1f}' if size else ''} |")
+    return "\n".join([*lines, "", f"{number_of_jobs:,} jobs"])
+
+
+def describe(models):
+    """One line on what was measured: device, data, members, epochs of each stage."""
+    every = [model for measured in models.values() for model in measured]
+    first = every[0]["settings"]
+    epochs = ", ".join(f"{name} {measured[0]['settings']['epochs']}" for name, measured in models.items())
+    return (f"Measured on {' and '.join(sorted({model['device'] for model in every}))}: {first['data_label']}, "
+            f"{first['train_size']:,} members a model, {len(every)} models; epochs: {epochs}.")
+
+
+def main(argv=None):
+    p = argparse.ArgumentParser(description=__doc__)
+    p.add_argument("run_dir", help="folder of the run that was measured")
+    p.add_argument("--shadows", type=int, default=64, help="shadow models a seed (default: 64)")
+    p.add_argument("--seeds", type=int, default=5, help="seeds (default: 5)")
+    p.add_argument("--worlds_per_job", type=int, default=1, help="models that one training job makes (default: 1)")
+    args = p.parse_args(argv)
+    models = read_models(args.run_dir)
+    if "original" not in models:
+        sys.exit(f"error: {args.run_dir} holds no finished model: name the folder of a run (its --run_dir)")
+    config = yaml.safe_load(plan.DEFAULTS.read_text())
+    config |= {"shadows": args.shadows, "worlds_per_job": args.worlds_per_job}
+    attacks = read_attacks(args.run_dir)
+    trained_shadows = max(1, len(models["original"]) - 1)
+    print(describe(models))
+    print(f"{args.shadows} shadows × {len(models)} variants × {args.seeds} seeds:\n")
+    print(markdown(reckon(models, attacks, args.shadows, args.seeds, trained_shadows), jobs(config, args.seeds)))
+    missing = [setting for setting in ("NR", "SR", "MR") if setting not in attacks]
+    if missing:
+        print(f"not measured in this run, so not in the sum: {', '.join(missing)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""A configuration's stages as command lines of the scripts, and the files that each leaves. It starts nothing."""
+import shlex
+from pathlib import Path
+
+import yaml
+
+DEFAULTS = Path(__file__).with_name("defaults.yaml")
+SCRIPTS = {"pruning": "pruning/prune.py", "quantization": "quantization/qat.py",
+           "clustering": "clustering/clustering.py"}
+EPOCH_FLAGS = {"pruning": "--prune_epochs", "quantization": "--quantized_epochs", "clustering": "--epochs"}
+DEGREE_FLAGS = {"pruning": "--prune_sparsity", "quantization": "--degree", "clustering": "--bit"}
+
+
+def check(config, cores):
+    """Raises ValueError, one line, for a configuration that cannot be run; cores: this machine's, None on a cluster."""
+    known = yaml.safe_load(DEFAULTS.read_text())
+    for name, value in config.items():
+        inner = known.get(name)
+        fits = not isinstance(inner, dict) or (isinstance(value, dict) and value.keys() <= inner.keys())
+        if name not in known or not fits:
+            raise ValueError(f"configuration {name}={value}: choose from the settings in workflow/{DEFAULTS.name}")
+    seeds = read_seeds(config)
+    if len(seeds) > 1 and "{seed}" not in config["run_dir"]:
+        raise ValueError(f"run_dir={config['run_dir']}: several seeds need a folder each, put {{seed}} into it")
+    for name, least in (("shadows", 1), ("threads", 0), ("gpus", 0), ("per_gpu", 1), ("worlds_per_job", 0)):
+        if type(config[name]) is not int or config[name] < least:
+            raise ValueError(f"{name}={config[name]}: choose a whole number, {least} or more")
+    if config["device"] not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device={config['device']}: choose auto, cpu or cuda; gpus=N spreads jobs over N GPUs")
+    if config["gpus"] and config["device"] == "cpu":
+        raise ValueError(f"gpus={config['gpus']} with device=cpu: choose device=cuda or gpus=0")
+    if cores is None and not config["threads"]:
+        raise ValueError("threads=0: on a cluster say how many CPU threads a job gets, such as --config threads=8")
+
+
+def read_seeds(config):
+    """The seeds [int], which --config gives as words; ValueError where they are no different whole numbers."""
+    given = config["seeds"] if isinstance(config["seeds"], list) else [config["seeds"]]
+    try:
+        seeds = [int(str(seed)) for seed in given]
+    except ValueError:
+        seeds = []
+    if not 0 < len(seeds) == len(set(seeds)):
+        raise ValueError(f"seeds={config['seeds']}: choose different whole numbers, such as 'seeds=[0,1,2]'")
+    return seeds
+
+
+def threads(config, cores):
+    """CPU threads of one job: as configured, or the cores shared out among the GPU slots, or all of them."""
+    slots = max(1, config["gpus"] * config["per_gpu"])
+    return config["threads"] or max(1, cores // slots)
+
+
+def run_dir(config, seed):
+    """The run folder of one seed."""
+    return config["run_dir"].replace("{seed}", str(seed))
+
+
+def parts(config):
+    """{name of a part: its worlds, or None for all}: who is trained together in one job."""
+    size, shadows = config["worlds_per_job"], config["shadows"]
+    if not size:
+        return {"all": None}
+    worlds = ["target", *(f"shadow_{i}" for i in range(shadows))]
+    chunks = [worlds[i : i + size] for i in range(0, len(worlds), size)]
+    return {chunk[0] if len(chunk) == 1 else f"{chunk[0]}-{chunk[-1]}": chunk for chunk in chunks}
+
+
+def techniques(config):
+    """The compression techniques that have a degree."""
+    return [technique for technique in SCRIPTS if config[technique]["degrees"]]
+
+
+def fetch(config):
+    """The command that puts the data set into its cache."""
+    words = ["-m", "workflow.fetch", "--dataset_name", config["dataset"], "--image_size", config["image_size"]]
+    return _join(words + (["--data_dir", config["data_dir"]] if config["data_dir"] else []))
+
+
+def train(config, seed, part):
+    """train.py's command."""
+    own = config["train"]
+    words = ["train.py", *_models(config, seed, part), "--seed", seed, "--shadow_num", config["shadows"],
+             "--train_size", config["train_size"], "--image_size", config["image_size"],
+             "--augment" if config["augment"] else "--no-augment", "--lr", own["lr"], "--epochs", own["epochs"]]
+    return _join(words, own)
+
+
+def compress(config, seed, technique, part):
+    """The command of one compression technique, all its degrees at once."""
+    own = config[technique]
+    degrees = own["degrees"]
+    if technique == "clustering":
+        degrees = [int(centroids).bit_length() - 1 for centroids in degrees]
+    words = [SCRIPTS[technique], *_models(config, seed, part), "--lr", own["lr"], EPOCH_FLAGS[technique], own["epochs"],
+             DEGREE_FLAGS[technique], *degrees]
+    return _join(words, own)
+
+
+def attack(config, seed, setting, models):
+    """The command of CompLeakNR.py or CompLeakSR.py on the original or on one technique's models."""
+    words = [f"CompLeak{setting}.py", *_shared(config, [seed]), "--batch_size", config["batch_size"]]
+    if setting == "SR" or models == "original":
+        words.append("--original")
+    if models != "original":
+        words += ["--compress", "--compress_name", models, "--compress_degree", *config[models]["degrees"]]
+    return _join(words, config[setting])
+
+
+def notebook(config, seed):
+    """The command that executes the MR notebook for one run and leaves it there."""
+    return shlex.join(["-m", "jupyter", "nbconvert", "--to", "notebook", "--execute", "CompLeakMR.ipynb",
+                       "--output-dir", run_dir(config, seed), "--output", "CompLeakMR.ipynb"])
+
+
+def module(config, seeds, name):
+    """The command of a module that reads finished runs: attacks.figures, attacks.tables, attacks.claims, …"""
+    return _join(["-m", name, *_shared(config, seeds)])
+
+
+def models_left(config, technique, part):
+    """Patterns, below the run's folder, of what a training stage leaves; technique None is the original."""
+    name = f"{config['dataset']}_{config['model']}"
+    roots = [f"results/{name}"] if technique is None else [
+        f"results_{technique}/{name}_{degree}" for degree in config[technique]["degrees"]]
+    files = ["config.json", "weights.pt", "queries.npz", *(["sensitivity.npz"] if config["sensitivity"] else [])]
+    left = [f"{root}/{world}/{file}" for root in roots for world in parts(config)[part] or ["*"] for file in files]
+    return left if technique else [f"{roots[0]}/split.json", *left]
+
+
+def results_left(config, setting, models="original"):
+    """Patterns, below the run's folder, of what NR, SR or MR leaves."""
+    name = f"{config['dataset']}_{config['model']}"
+    roots = [f"results/{name}"] if models == "original" else [
+        f"results_{models}/{name}_{degree}" for degree in config[models]["degrees"]]
+    return [f"{root}/{setting}{ending}" for root in roots for ending in (".json", "_scores.npz")]
+
+
+def tables_left(config, ending):
+    """The pattern, below the run's folder, of tables or figures."""
+    return f"results/{config['dataset']}_{config['model']}/tables/*.{ending}"
+
+
+def _shared(config, seeds):
+    words = ["--dataset_name", config["dataset"], "--model_name", config["model"]]
+    if config["num_cls"]:
+        words += ["--num_cls", config["num_cls"]]
+    return [*words, "--run_dir", *(run_dir(config, seed) for seed in seeds)]
+
+
+def _models(config, seed, part):
+    words = [*_shared(config, [seed]), "--batch_size", config["batch_size"], "--amp", config["amp"],
+             "--query_rows", config["query_rows"]]
+    for name in ("data_dir", "data_label"):
+        if config[name]:
+            words += [f"--{name}", config[name]]
+    if not config["sensitivity"]:
+        words.append("--no-sensitivity")
+    worlds = parts(config)[part]
+    return words + (["--worlds", *worlds] if worlds else [])
+
+
+def _join(words, own=None):
+    return " ".join([shlex.join(map(str, words)), *([own["flags"]] if own and own["flags"] else [])])
