@@ -22,7 +22,7 @@ from models.checkpoint import ORIGINAL, atomic, load_model, read_json, read_weig
 from models.cli import choose_device, parser, run
 from models.errors import CompLeakError, UsageError
 from models.query import augmented, load_queries, losses, query, save_arrays
-from models.stage import load_split, read_run
+from models.run_settings import load_split, read_run
 
 ALONE = (*protocol.QUERIES, *protocol.ATTACKS)
 FILES = ("weights.pt", "config.json", "queries.npz", "sensitivity.npz")

@@ -34,7 +34,7 @@ from models.checkpoint import ORIGINAL, OWN, Layout, Variant, write_json
 from models.cli import Parser, run
 from models.errors import CompLeakError, UsageError
 from models.query import save_arrays
-from models.stage import RUN_DEFAULTS, read_run
+from models.run_settings import RUN_DEFAULTS, read_run
 
 
 def read_folder(folder):

@@ -25,7 +25,7 @@ from data.splits import derive_seed
 from models.checkpoint import ALL_VARIANTS, ORIGINAL, read_json, write_json
 from models.cli import parser, run
 from models.errors import CompLeakError
-from models.stage import read_run
+from models.run_settings import read_run
 
 FORMAT = 1
 # All fixed before any result: which models are heavily or lightly compressed, and which attack speaks for SR.

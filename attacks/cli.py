@@ -4,7 +4,7 @@ from pathlib import Path
 from models.checkpoint import DEGREES, OWN, Layout, Variant
 from models.cli import parser
 from models.errors import UsageError
-from models.stage import load_split, saved_run
+from models.run_settings import load_split, saved_run
 
 
 def attack_parser(description):

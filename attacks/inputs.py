@@ -8,7 +8,7 @@ from models.checkpoint import ORIGINAL
 from models.errors import CompLeakError, UsageError
 from models.files import read_json
 from models.query import Queries, load_arrays, load_queries
-from models.stage import load_split
+from models.run_settings import load_split
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from data import images
 from models.checkpoint import ORIGINAL
 from models.errors import CompLeakError
 from models.query import load_queries
-from models.stage import load_split, read_run
+from models.run_settings import load_split, read_run
 
 # The appendix's training, by technique: epochs, learning rate.
 APPENDIX = {None: (100, 0.1), "pruning": (30, 0.001), "quantization": (30, 0.001), "clustering": (30, 0.00001)}

@@ -7,7 +7,7 @@ import numpy as np
 from attacks.saved import attack_commands, attack_scores, read_multi, read_results
 from models.checkpoint import ORIGINAL, Layout, read_json
 from models.errors import CompLeakError, UsageError
-from models.stage import load_split, read_run
+from models.run_settings import load_split, read_run
 
 # Settings in which runs of different seeds may differ: what follows from the seed, and names that decide nothing.
 FREE = {"seed", "split_fingerprint", "parent", "world", "data_label", "outputs"}

@@ -11,7 +11,7 @@ from models.checkpoint import ORIGINAL, read_json
 from models.cli import parser, run
 from models.errors import CompLeakError
 from models.files import locked
-from models.stage import load_split
+from models.run_settings import load_split
 
 RATES = {"acc": "ACC (%)", "auc": "AUC (%)", "tpr": "TPR at 0.1% FPR (%)", "tpr_1": "TPR at 1% FPR (%)"}
 SHORT = {"metric_based_": "metric", "train_based_": "train", "loss_threshold": "loss", "correctness": "correct",

@@ -4,7 +4,7 @@ import numpy as np
 from data.splits import derive_seed, make_split, to_json
 from models.checkpoint import ORIGINAL, Layout, write_json
 from models.query import losses, save_arrays
-from models.stage import RUN_DEFAULTS
+from models.run_settings import RUN_DEFAULTS
 
 CLASSES = 10
 

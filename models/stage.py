@@ -17,10 +17,8 @@ from models.cli import choose_device, use_bfloat16
 from models.errors import CompLeakError, UsageError
 from models.files import atomic, locked, read_json, write_json
 from models.query import augmented, is_current, load_queries, losses, query, save_arrays, sensitivity
+from models.run_settings import RUN_DEFAULTS, given_settings, load_split, read_run, saved_run
 from models.selection import BestEpoch
-
-RUN_DEFAULTS = {"seed": 0, "shadow_num": 1, "train_size": None, "image_size": 32, "augment": True,
-                "protocol": protocol.SOUND}
 
 
 @dataclass(frozen=True)
@@ -60,9 +58,9 @@ def open_stage(args, create=False):
     fixed = not create or (path.exists() and any(layout.root().glob("*/*.pt")))
     if fixed:
         run = saved_run(layout, args, RUN_DEFAULTS.keys() - ({"shadow_num", "protocol"} if create else set()))
-        run = {**run, **_given(args)}
+        run = {**run, **given_settings(args)}
     else:
-        run = {**RUN_DEFAULTS, **(read_run(layout) if path.exists() else {}), **_given(args)}
+        run = {**RUN_DEFAULTS, **(read_run(layout) if path.exists() else {}), **given_settings(args)}
     choices = protocol.parse(run["protocol"])
     if "augmented_members" in choices and not run["augment"]:
         raise UsageError(f"--protocol {run['protocol']}: members can be queried through the training's crops and flips "
@@ -81,45 +79,6 @@ def open_stage(args, create=False):
         run = {**run, "train_size": split.train_size, "data_label": data.label, "classes": list(data.classes)}
     return Stage(layout, data, split, run, recipe, device, args.query_rows, args.sensitivity,
                  split.named(args.worlds))
-
-
-def _given(args):
-    """The run's settings that the command line names."""
-    given = {name: getattr(args, name, None) for name in RUN_DEFAULTS}
-    if given["protocol"] is not None:
-        given["protocol"] = protocol.name(given["protocol"])
-    return {name: value for name, value in given.items() if value is not None}
-
-
-def read_run(layout):
-    """The settings that all stages of a run share, as train.py saved them; CompLeakError where they are damaged."""
-    path, made_by = layout.result(ORIGINAL, "split.json"), layout.command(ORIGINAL)
-    saved = read_json(path, made_by)
-    run = saved.get("run") if isinstance(saved, dict) else None
-    if not isinstance(run, dict) or not {*RUN_DEFAULTS, "data_label", "classes"} - {"protocol"} <= run.keys():
-        raise CompLeakError(f"{path} is damaged (it lacks the run's settings): delete it and run {made_by}")
-    # Runs that do not name a protocol were made before there was a choice.
-    return {"protocol": protocol.SOUND, **run}
-
-
-def saved_run(layout, args, fixed):
-    """The run's settings; UsageError for a flag that contradicts one of those named in `fixed`."""
-    saved = read_run(layout)
-    for name, value in _given(args).items():
-        if name in fixed and value != saved[name]:
-            raise UsageError(f"--{name} {value}: the run in {layout.root()} has {name} {saved[name]}; leave the flag "
-                             "out, or train with it in another --run_dir")
-    return saved
-
-
-def load_split(layout):
-    """The saved split of a run, checked for disjointness."""
-    path = layout.result(ORIGINAL, "split.json")
-    made_by = layout.command(ORIGINAL)
-    try:
-        return splits.from_json(read_json(path, made_by))
-    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
-        raise CompLeakError(f"{path} is damaged ({error!r}): delete it and run {made_by}") from error
 
 
 def run_worlds(stage, variant, start):

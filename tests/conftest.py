@@ -11,7 +11,7 @@ from data import splits
 from data.images import CIFAR10_CLASSES
 from models.checkpoint import ALL_VARIANTS, ORIGINAL, Layout, read_json, write_json
 from models.query import losses, save_arrays
-from models.stage import RUN_DEFAULTS
+from models.run_settings import RUN_DEFAULTS
 
 ROOT = Path(__file__).resolve().parent.parent
 NR_ATTACKS = ("metric_based_1", "metric_based_2", "train_based_2 (RF)", "RMIA")

@@ -17,7 +17,7 @@ from attacks.threshold import loss_score
 from models.checkpoint import ORIGINAL, Layout, Variant
 from models.errors import CompLeakError, UsageError
 from models.query import load_queries
-from models.stage import load_split
+from models.run_settings import load_split
 
 PRUNED = Variant("pruning", "0.6")
 OWN = ["--dataset_name", "own", "--model_name", "model"]

@@ -16,7 +16,7 @@ from attacks.writing import WIDTH
 from data.splits import derive_seed, make_split, to_json
 from models.checkpoint import ALL_VARIANTS, ORIGINAL, Layout, Variant, write_json
 from models.errors import CompLeakError, UsageError
-from models.stage import RUN_DEFAULTS
+from models.run_settings import RUN_DEFAULTS
 
 NR = ("metric_based_2", "train_based_1 (LR)", "train_based_1 (RF)", "train_based_2 (LR)", "train_based_2 (RF)", "RMIA")
 SR = ("SR1 (LR)", "SR1 (RF)", "SR2 (LR)", "SR2 (RF)")

@@ -9,7 +9,7 @@ from attacks.results import evaluate_all, save
 from data.splits import make_split, to_json
 from models.checkpoint import ORIGINAL, Layout, Variant, write_json
 from models.errors import CompLeakError
-from models.stage import RUN_DEFAULTS
+from models.run_settings import RUN_DEFAULTS
 
 PRUNED = Variant("pruning", "0.9")
 

@@ -11,7 +11,7 @@ from attacks.results import evaluate_all, save
 from data.splits import make_split, to_json
 from models.checkpoint import ALL_VARIANTS, ORIGINAL, Layout, Variant, read_json, write_json
 from models.errors import CompLeakError
-from models.stage import RUN_DEFAULTS
+from models.run_settings import RUN_DEFAULTS
 
 NR = ("SAMIA", "metric_based_1", "metric_based_2", "loss_threshold", "correctness", "train_based_1 (LR)",
       "train_based_1 (RF)", "train_based_2 (LR)", "train_based_2 (RF)", "RMIA", "RMIA (population)")

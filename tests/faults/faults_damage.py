@@ -11,7 +11,7 @@ from attacks.inputs import read_variant
 from attacks.results import load_scores
 from attacks.saved import read_configs, read_multi, read_results
 from data import images
-from models import stage
+from models import run_settings, stage
 from models.checkpoint import ORIGINAL, Layout, Progress, fingerprint, load_model, read_weights
 from models.errors import CompLeakError
 
@@ -47,7 +47,7 @@ def readers(layout, pictures):
 
     def answers(variant):
         return [(m.index, m.labels, m.member, m.logits, m.losses, m.sensitivity, m.weights, m.queries.meta, run)
-                for run in [stage.read_run(layout)] for models in [read_variant(layout, variant)]
+                for run in [run_settings.read_run(layout)] for models in [read_variant(layout, variant)]
                 for m in (models[0], *models[1])]
 
     def progress():

@@ -11,8 +11,8 @@ from models.checkpoint import ORIGINAL, Layout, read_weights
 from models.errors import UsageError
 from models.query import augmented, load_queries
 from models.resnet import MODELS, ResNet
+from models.run_settings import load_split
 from models.selection import PATIENCE, BestEpoch
-from models.stage import load_split
 from models.training import L2_TERM, Recipe, Technique
 from models.training import train as train_network
 

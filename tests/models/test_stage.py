@@ -14,7 +14,7 @@ from models.checkpoint import ORIGINAL, Layout, Variant, read_weights
 from models.errors import CompLeakError, UsageError
 from models.query import load_arrays, load_queries
 from models.resnet import MODELS, ResNet
-from models.stage import load_split
+from models.run_settings import load_split
 from pruning import prune
 
 DIGITS = ["--dataset_name", "digits", "--device", "cpu", "--amp", "off", "--query_rows", "scored", "--no-sensitivity"]
