@@ -123,10 +123,10 @@ def killed_at_a_file(args):
 
 
 def short_until_read_only(args):
-    """args: run_dir, count. As a user who is not root; every folder is made read-only before the count-th file."""
+    """args: run_dir, count. Every folder is made read-only before the count-th file; root, whom that would not stop,
+    becomes another user then.
+    """
     run_dir, count = args
-    if os.geteuid() == 0:
-        os.seteuid(NOBODY)
     atomic, left = files.atomic, [int(count)]
 
     def atomic_or_not(path):
@@ -134,6 +134,8 @@ def short_until_read_only(args):
         if left[0] == 0:
             for folder in (Path(run_dir), *Path(run_dir).rglob("*/")):
                 folder.chmod(0o555)
+            if os.geteuid() == 0:
+                os.seteuid(NOBODY)
         return atomic(path)
 
     for module in (files, checkpoint, stage, query):

@@ -55,11 +55,12 @@ def same(undisturbed, tally):
         found, expected = contents(run_dir), contents(undisturbed)
         if not whole:
             expected = {name: value for name, value in expected.items() if name in found}
-        assert found and not found.keys() - expected.keys()
+        more = found.keys() - expected.keys()
+        assert found and not more, sorted(more)
         differing = [name for name in expected if found.get(name) != expected[name]]
         tally["wrong"] += len(differing)
         tally["chains"] += 1
-        assert not differing
+        assert not differing, differing
 
     return check
 

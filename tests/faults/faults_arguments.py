@@ -62,14 +62,14 @@ ALWAYS = ("--run_dir", "--dataset_name", "--no-sensitivity", "--query_rows", "--
 
 @st.composite
 def command_lines(draw):
-    """(main, words): one flag in twelve is wrong; flags without which a run would be long are always there."""
+    """(main, words): one flag in sixteen is wrong; flags without which a run would be long are always there."""
     main, words = draw(st.sampled_from(list(SCRIPTS))), []
     for flag, (right, wrong) in SCRIPTS[main].items():
-        kind = draw(st.integers(0, 11))
+        kind = draw(st.integers(0, 15))
         if flag in ALWAYS and kind:
-            kind = 11
+            kind = 15
         values = wrong if kind == 0 else right
-        if kind in (0, *range(5, 12)) and values:
+        if kind in (0, *range(7, 16)) and values:
             value = draw(st.sampled_from(values))
             words += [flag] if value is None else [flag, *(value.split(" ") if isinstance(value, str) else [value])]
     return main, words
