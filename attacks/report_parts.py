@@ -25,13 +25,13 @@ EXPOSED_BY = ("RMIA", "metric_based_2")  # the first that the run has; named her
 def facts(layout, configs):
     """[(what, value)] of a run: data, split, seed, protocol, hardware, versions; configs from `read_configs`."""
     run, split = read_run(layout), load_split(layout)
-    found = [("Data", f"{run['data_label']}, {len(run['classes'])} classes"), ("Network", layout.model),
-             ("Members of each model", f"{split.train_size:,}"),
+    found = [("Data", f"{run['data_label']}, {len(run['classes'])} classes"),
              ("Scored rows of the target", f"{split.target.scored:,} members and {split.target.scored:,} non-members"),
-             ("Shadow models", str(len(split.shadows))), ("Seed", str(run["seed"])), ("Split", split.fingerprint),
-             ("Protocol", run.get("protocol", "sound"))]
+             ("Shadow models", str(len(split.shadows))), ("Seed", str(run["seed"])), ("Split", split.fingerprint)]
     if not layout.is_own:
-        found += [("Picture size", f"{run['image_size']} × {run['image_size']} pixels"),
+        # How models made elsewhere were trained and asked is not known.
+        found += [("Network", layout.model), ("Members of each model", f"{split.train_size:,}"),
+                  ("Protocol", run["protocol"]), ("Picture size", f"{run['image_size']} × {run['image_size']} pixels"),
                   ("Random crops and flips in training", "yes" if run["augment"] else "no")]
     config = next(iter(configs.values()), {})
     recorded = {"Hardware": config.get("device"), "Python": config.get("python"), "Commit": config.get("commit"),

@@ -191,4 +191,5 @@ def test_audited_models_say_where_they_come_from(tmp_path, scored_run):
         "ratio": None, "accuracy_in": 0.9, "accuracy_out": 0.8})
     report.main(["--dataset_name", "own", "--model_name", "model", "--run_dir", str(tmp_path)])
     text = Page((tmp_path / "results" / "own_model" / "report.html").read_text()).text
-    assert "The models were made elsewhere" in text and "Picture size" not in text and "not recorded" in text
+    assert "The models were made elsewhere" in text and "not recorded" in text
+    assert "Picture size" not in text and "Protocol" not in text
