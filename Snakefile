@@ -19,6 +19,7 @@ except WorkflowError:  # on a cluster there is no such number
     CORES = None
 try:
     plan.check(config, CORES)
+    config.update(plan.read_switches(config))
 except ValueError as error:
     raise WorkflowError(str(error))
 
@@ -160,7 +161,7 @@ rule figures:
     output: MARKS + "figures.json"
     params:
         run=run,
-        left=[plan.tables_left(config, "png")],
+        left=plan.combined_left(config, "tables/roc.png", "tables/auc.png"),
         command=lambda w: plan.module(config, [seed(w)], "attacks.figures"),
     threads: THREADS
     shell: JOB + COMMAND
@@ -171,7 +172,7 @@ rule tables:
     output: MARKS + "tables.json"
     params:
         run=run,
-        left=[plan.tables_left(config, "csv")],
+        left=plan.combined_left(config, "tables/models.csv", "tables/C1.csv", "tables/C2.csv"),
         command=lambda w: plan.module(config, [seed(w)], "attacks.tables"),
     threads: THREADS
     shell: JOB + COMMAND
@@ -182,7 +183,7 @@ rule claims:
     output: FIRST + "claims.json"
     params:
         run=RUN_DIRS[0],
-        left=plan.results_left(config, "claims")[:1],
+        left=plan.combined_left(config, "claims.json"),
         command=plan.module(config, SEEDS, "attacks.claims"),
     threads: THREADS
     shell: JOB + COMMAND
@@ -193,7 +194,7 @@ rule report:
     output: FIRST + "report.json"
     params:
         run=RUN_DIRS[0],
-        left=[plan.tables_left(config, "csv").replace("tables/*.csv", "report.html")],
+        left=plan.combined_left(config, "report.html"),
         command=plan.module(config, SEEDS, "attacks.report"),
     threads: THREADS
     shell: JOB + COMMAND

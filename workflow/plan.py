@@ -33,6 +33,16 @@ def check(config, cores):
         raise ValueError("threads=0: on a cluster say how many CPU threads a job gets, such as --config threads=8")
 
 
+def read_switches(config):
+    """{setting: bool} of those that are on or off, which --config gives as words; ValueError for any other word."""
+    names = [name for name, value in yaml.safe_load(DEFAULTS.read_text()).items() if isinstance(value, bool)]
+    words = {name: str(config[name]).lower() for name in names}
+    for name, word in words.items():
+        if word not in ("true", "false"):
+            raise ValueError(f"{name}={config[name]}: choose true or false")
+    return {name: word == "true" for name, word in words.items()}
+
+
 def read_seeds(config):
     """The seeds [int], which --config gives as words; ValueError where they are no different whole numbers."""
     given = config["seeds"] if isinstance(config["seeds"], list) else [config["seeds"]]
@@ -82,7 +92,8 @@ def train(config, seed, part):
     own = config["train"]
     words = ["train.py", *_models(config, seed, part), "--seed", seed, "--shadow_num", config["shadows"],
              "--train_size", config["train_size"], "--image_size", config["image_size"],
-             "--augment" if config["augment"] else "--no-augment", "--lr", own["lr"], "--epochs", own["epochs"]]
+             "--protocol", config["protocol"], "--augment" if config["augment"] else "--no-augment",
+             "--lr", own["lr"], "--epochs", own["epochs"]]
     return _join(words, own)
 
 
@@ -136,9 +147,9 @@ def results_left(config, setting, models="original"):
     return [f"{root}/{setting}{ending}" for root in roots for ending in (".json", "_scores.npz")]
 
 
-def tables_left(config, ending):
-    """The pattern, below the run's folder, of tables or figures."""
-    return f"results/{config['dataset']}_{config['model']}/tables/*.{ending}"
+def combined_left(config, *names):
+    """The same of what is in the folder of the run's results: tables, figures, claims, report."""
+    return [f"results/{config['dataset']}_{config['model']}/{name}" for name in names]
 
 
 def _shared(config, seeds):

@@ -79,6 +79,14 @@ def test_numbers_that_cannot_be_are_refused(given, says):
         splits.make_split(900, 0, **given)
 
 
+def test_worlds_are_found_by_name():
+    split = splits.make_split(200, seed=0, shadow_num=3)
+    assert split.named() == split.worlds
+    assert [world.name for world in split.named(["shadow_2", "target"])] == ["target", "shadow_2"]
+    with pytest.raises(UsageError, match="--worlds shadow_3: this run has target, shadow_0"):
+        split.named(["target", "shadow_3"])
+
+
 def test_json_gives_the_split_back():
     split = splits.make_split(300, 7, shadow_num=2, train_size=80, data_fingerprint="data")
     back = splits.from_json(json.loads(json.dumps(splits.to_json(split))))

@@ -52,12 +52,13 @@ def _jobs():
 def leave(config, run_dir):
     """One file wherever a stage of this configuration would leave some."""
     patterns = plan.models_left(config, None, "all") + plan.results_left(config, "NR") + ["CompLeakMR.ipynb"]
-    patterns += plan.results_left(config, "MR") + [plan.tables_left(config, ending) for ending in ("csv", "png")]
+    patterns += plan.results_left(config, "MR") + plan.combined_left(
+        config, "claims.json", *(f"tables/{name}" for name in ("models.csv", "C1.csv", "C2.csv", "roc.png", "auc.png")))
     for technique in plan.techniques(config):
         patterns += plan.models_left(config, technique, "all")
         patterns += plan.results_left(config, "NR", technique) + plan.results_left(config, "SR", technique)
     for pattern in patterns:
-        path = run_dir / pattern.replace("/*/", "/target/").replace("*", "one")
+        path = run_dir / pattern.replace("/*/", "/target/")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("{}")
 

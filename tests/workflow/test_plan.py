@@ -39,6 +39,7 @@ def test_cifar10_is_the_appendix_run(configured):
     train = flags(plan.train(config, 0, "all"))
     assert train[""] == ["train.py"] and train["--dataset_name"] == ["cifar10"] and train["--num_cls"] == ["10"]
     assert (train["--lr"], train["--epochs"], train["--batch_size"]) == (["0.1"], ["100"], ["128"])
+    assert train["--protocol"] == ["sound"]
     assert train["--train_size"] == ["20000"] and "--augment" in train and "--no-sensitivity" not in train
     prune, int8, cluster = (flags(plan.compress(config, 0, technique, "all")) for technique in plan.techniques(config))
     assert prune["--prune_epochs"] == int8["--quantized_epochs"] == cluster["--epochs"] == ["30"]
@@ -68,7 +69,7 @@ def test_the_defaults_name_the_eight_variants_and_their_real_places(configured):
     named = {pattern for t in ["original", *plan.techniques(config)] for pattern in plan.results_left(config, "NR", t)}
     assert {f"demo/{pattern}" for pattern in named if pattern.endswith(".json")} == {
         str(layout.result(variant, "NR.json")) for variant in ALL_VARIANTS}
-    assert f"demo/{plan.tables_left(config, 'csv')}" == str(layout.tables / "*.csv")
+    assert f"demo/{plan.combined_left(config, 'tables/C1.csv')[0]}" == str(layout.tables / "C1.csv")
 
 
 def test_attacks_name_their_models(configured):
@@ -111,6 +112,14 @@ def test_what_cannot_be_run_is_refused_in_one_line(configured, change, word):
     with pytest.raises(ValueError, match=word) as caught:
         plan.check(config, 2)
     assert "\n" not in str(caught.value)
+
+
+def test_switches_may_come_as_words(configured):
+    words = configured("demo", augment="False", report="true")
+    assert plan.read_switches(words) == {"augment": False, "sensitivity": True, "multi": True, "claims": True,
+                                         "report": True}
+    with pytest.raises(ValueError, match="multi=no: choose true or false"):
+        plan.read_switches(configured("demo", multi="no"))
 
 
 def test_a_cluster_needs_the_number_of_threads(configured):
