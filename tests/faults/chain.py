@@ -75,7 +75,10 @@ def _enter(log, body, args):
     os.dup2(file, 1)
     os.dup2(file, 2)
     shrink()
-    cli.run(body, args)
+    try:
+        cli.run(body, args)
+    finally:
+        os.seteuid(os.getuid())  # multiprocessing cleans up what it made as root
 
 
 def shrink(put=setattr):
