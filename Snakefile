@@ -195,6 +195,6 @@ rule report:
     params:
         run=RUN_DIRS[0],
         left=plan.combined_left(config, "report.html"),
-        command=plan.module(config, SEEDS, "attacks.report"),
+        command=plan.report(config, SEEDS),
     threads: THREADS
     shell: JOB + COMMAND

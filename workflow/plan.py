@@ -84,7 +84,11 @@ def techniques(config):
 def fetch(config):
     """The command that puts the data set into its cache."""
     words = ["-m", "workflow.fetch", "--dataset_name", config["dataset"], "--image_size", config["image_size"]]
-    return _join(words + (["--data_dir", config["data_dir"]] if config["data_dir"] else []))
+    return _join(words + _pictures(config))
+
+
+def _pictures(config):
+    return ["--data_dir", config["data_dir"]] if config["data_dir"] else []
 
 
 def train(config, seed, part):
@@ -127,6 +131,11 @@ def notebook(config, seed):
 def module(config, seeds, name):
     """The command of a module that reads finished runs: attacks.figures, attacks.tables, attacks.claims, …"""
     return _join(["-m", name, *_shared(config, seeds)])
+
+
+def report(config, seeds):
+    """The command of the report, which shows pictures where they are at hand."""
+    return _join(["-m", "attacks.report", *_shared(config, seeds), *_pictures(config)])
 
 
 def models_left(config, technique, part):

@@ -79,7 +79,9 @@ def test_attacks_name_their_models(configured):
     nr, sr = (flags(plan.attack(config, 0, setting, "clustering")) for setting in ("NR", "SR"))
     assert nr["--compress_degree"] == sr["--compress_degree"] == ["4", "8", "16"]
     assert "--original" not in nr and "--original" in sr
-    assert flags(plan.module(config, [0], "attacks.report"))["--run_dir"] == ["demo"]
+    assert flags(plan.report(config, [0]))["--run_dir"] == ["demo"]
+    shown = configured("cifar10", data_dir="pictures")
+    assert flags(plan.report(shown, [0]))["--data_dir"] == ["pictures"]
 
 
 @pytest.mark.parametrize("size, names", [(0, ["all"]), (1, ["target", "shadow_0", "shadow_1", "shadow_2"]),

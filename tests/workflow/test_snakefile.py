@@ -11,18 +11,19 @@ from models import checkpoint, training
 from models.checkpoint import ORIGINAL, Layout, Variant
 from workflow import slots
 
-A_RUN = {"train": 1, "compress": 3, "NR": 4, "SR": 3, "MR": 1, "figures": 1, "tables": 1, "claims": 1}
+A_RUN = {"train": 1, "compress": 3, "NR": 4, "SR": 3, "MR": 1, "figures": 1, "tables": 1, "claims": 1,
+         "report": 1}
 ONE_TECHNIQUE = A_RUN | {"compress": 1, "NR": 1, "SR": 1}
 del ONE_TECHNIQUE["train"]
 
 
 def times(number, **more):
-    return {rule: number * count for rule, count in A_RUN.items()} | {"claims": 1} | more
+    return {rule: number * count for rule, count in A_RUN.items()} | {"claims": 1, "report": 1} | more
 
 
 @pytest.mark.parametrize("name, settings, expected", [
     ("demo", {}, A_RUN), ("cifar10", {}, times(1, data=1)),
-    ("cifar10", {"seeds": "[0,1]", "report": "true"}, times(2, data=1, report=1)),
+    ("cifar10", {"seeds": "[0,1]"}, times(2, data=1)),
     ("demo", {"claims": "false"}, {rule: count for rule, count in A_RUN.items() if rule != "claims"}),
     ("cifar10-cpu", {"data_dir": "pictures"}, times(3, data=1)),
     ("cifar10", {"seeds": "[0,1,2,3,4]", "shadows": 64, "worlds_per_job": 13}, times(5, data=1, train=25, compress=75)),
@@ -40,7 +41,8 @@ def test_a_configuration_that_cannot_be_run_is_refused_in_one_line(snakemake):
 @pytest.mark.parametrize("changes, expected", [
     ({}, {}), ({"threads": 1, "device": "cpu"}, {}), ({"train": "{epochs: 21}"}, A_RUN), ({"seeds": "[1]"}, A_RUN),
     ({"pruning": "{epochs: 5}"}, ONE_TECHNIQUE), ({"clustering": "{lr: 0.1}"}, ONE_TECHNIQUE),
-    ({"NR": "{flags: --rmia_a auto}"}, {"NR": 4, "MR": 1, "figures": 1, "tables": 1, "claims": 1})])
+    ({"NR": "{flags: --rmia_a auto}"}, {"NR": 4, "MR": 1, "figures": 1, "tables": 1, "claims": 1,
+                                            "report": 1})])
 def test_a_change_runs_again_what_depends_on_it_and_nothing_else(snakemake, jobs, finished, changes, expected):
     done = snakemake("-n", "--configfile", "workflow/demo.yaml", run_dir=finished, python="true", **changes)
     assert jobs(done) == expected
