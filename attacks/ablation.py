@@ -15,6 +15,7 @@ from attacks import multi
 from attacks.cli import open_run
 from attacks.differences import TOGETHER, measure, table
 from attacks.results import FORMAT
+from attacks.saved import read_current
 from attacks.writing import screen, write
 from data import images, splits
 from models import protocol
@@ -77,13 +78,19 @@ def requery(layout, copy, variants, data, device):
 
 
 def attack(layout, variants, args):
-    """NR on the original, SR on each variant, MR on each group that they fill; finished results stay."""
+    """NR on the original, SR on each variant, MR on each group that they fill; finished results stay.
+
+    So does an MR of the run that holds these groups among others: --variants must not make it smaller.
+    """
     run_settings = read_run(layout)
     CompLeakNR.attack_variant(layout, ORIGINAL, args, run_settings)
     for variant in variants:
         CompLeakSR.attack_variant(layout, variant, args, run_settings)
     groups = {name: members for name, members in multi.GROUPS.items() if set(members) <= set(variants)}
-    if groups:
+    saved = read_current(layout, ORIGINAL, "MR.json", "the command again") or {"inputs": {"groups": {}}}
+    known = saved["inputs"]["groups"]
+    more = len(known) > len(groups) and all(known.get(name) == list(map(str, groups[name])) for name in groups)
+    if groups and not more:
         multi.attack_groups(layout, run_settings["seed"], choose_device(args.device), groups, args.shadow_num,
                             protocol.parse(run_settings["protocol"]))
 

@@ -9,9 +9,8 @@ from attacks import ablation, classifiers, samia
 from attacks.differences import differences
 from attacks.metrics import interpolated_tpr, roc
 from models import protocol
-from models.checkpoint import ORIGINAL, Layout, Variant
+from models.checkpoint import ORIGINAL, Layout, Variant, read_json, write_json
 from models.errors import CompLeakError, UsageError
-from models.files import read_json, write_json
 from models.query import load_queries
 from models.resnet import MODELS, ResNet
 from pruning import prune
@@ -104,6 +103,17 @@ def test_a_second_run_repeats_nothing(ablated, capsys):
     ablation.main([*FLAGS, "--run_dir", str(layout.run_dir), "--choices", "augmented_members", "in_sample_forests"])
     capsys.readouterr()
     assert {path: path.stat().st_mtime_ns for path in watched} == before
+
+
+def test_fewer_variants_do_not_make_the_runs_own_results_smaller(ablated):
+    layout, path = ablated[0], ablated[0].result(ORIGINAL, "MR.json")
+    whole = path.read_bytes()
+    saved = read_json(path, "")
+    write_json(path, {**saved, "inputs": {**saved["inputs"], "groups": {**saved["inputs"]["groups"], "other": []}}})
+    with_more = path.read_bytes()
+    ablation.main([*FLAGS, "--run_dir", str(layout.run_dir), "--choices", "interpolated_tpr"])
+    assert path.read_bytes() == with_more
+    path.write_bytes(whole)
 
 
 @pytest.mark.parametrize(("flags", "says"), [(["--variants", "pruning_0.9"], "the run has pruning_0.6"),
