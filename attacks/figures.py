@@ -26,6 +26,7 @@ STYLES = ("-", "--", "-.", ":")
 LOWEST = 1e-4
 DPI = 110
 BAND_POINTS = 40
+CELLS = 400
 
 
 def draw_roc(panels, title, bands=False):
@@ -45,7 +46,7 @@ def draw_roc(panels, title, bands=False):
             axes.axvline(LOW_FPR, color="0.6", linewidth=1, linestyle=":", label="0.1% FPR")
         for label, style in styles(curves).items():
             # Steps, since no threshold lies between two scores; what is below the floor has no place on the axes.
-            fpr, tpr = (np.maximum(rate, floor) for rate in roc(curves[label], member))
+            fpr, tpr = visible(*(np.maximum(rate, floor) for rate in roc(curves[label], member)), floor)
             axes.plot(fpr, tpr, drawstyle="steps-post", linewidth=1.5, label=label, **style)
             if bands:
                 at = np.geomspace(floor, 0.999, BAND_POINTS)
@@ -56,6 +57,20 @@ def draw_roc(panels, title, bands=False):
         axes.grid(color="0.92")
         axes.legend(fontsize=7.5, labelspacing=0.3, loc="lower right")
     return figure
+
+
+def visible(fpr, tpr, floor):
+    """The points of a ROC curve, from `floor` to 1 on logarithmic axes, without those that would be drawn on another.
+
+    The axes are cut into CELLS steps each; of the points in one cell the first is kept, and the curve's last. A curve
+    of fewer points than a page can show stays whole.
+    """
+    if len(fpr) <= 2 * CELLS:
+        return fpr, tpr
+    cells = np.stack([np.floor(CELLS * np.log(rate) / np.log(floor)) for rate in (fpr, tpr)])
+    kept = np.append(True, (np.diff(cells) != 0).any(0))
+    kept[-1] = True
+    return fpr[kept], tpr[kept]
 
 
 def band(scores, member, fprs, seed=0):

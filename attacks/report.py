@@ -37,9 +37,9 @@ def image(figure, alt):
     return {"data": base64.b64encode(figures.svg(figure)).decode(), "alt": alt, "wide": figure.get_figwidth() > 5}
 
 
-def of_table(table):
-    """A Table's caption and blocks; where it has an overview, the details are folded away."""
-    overview = [heading for heading in table.blocks if heading in RATES.values()]
+def of_table(table, overview=RATES.values()):
+    """A Table's caption and blocks; where it has blocks of an overview, the others are folded away."""
+    overview = [heading for heading in table.blocks if heading in overview]
     return {"notes": [table.caption], "tables": [block(heading, frame, bool(overview) and heading not in overview)
                                                  for heading, frame in table.blocks.items()]}
 
@@ -121,7 +121,7 @@ def sections(layouts, data_dir=None):
         found.append(section("models", "The models", **of_table(tables["models"])))
     verdicts, ablation = claims.table(layout), differences.table(layout)
     if verdicts is not None:
-        found.append(section("claims", "The claims and their verdicts", **of_table(verdicts)))
+        found.append(section("claims", "The claims and their verdicts", **of_table(verdicts, overview=["Verdicts"])))
     found += over_seeds(layouts)
     found += [section(name.lower(), f"{name}, {heading}", **of_table(tables[name]))
               for name, heading in CLAIMS.items() if name in tables]

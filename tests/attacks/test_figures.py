@@ -141,3 +141,14 @@ def test_scores_of_another_run_are_refused(tmp_path):
          {"member": member, "SR2 (RF)": scores})
     with pytest.raises(CompLeakError, match="not made together with SR.json"):
         figures.roc_figure(layout)
+
+
+def test_visible_points_lie_on_the_curve_and_near_every_point_of_it():
+    rng = np.random.default_rng(0)
+    member = np.arange(20_000) < 10_000
+    fpr, tpr = (np.maximum(rate, 1e-4) for rate in figures.roc(rng.normal(size=20_000) + member, member))
+    few = np.array(figures.visible(fpr, tpr, 1e-4))
+    assert few.shape[1] < 0.1 * len(fpr) and few[:, 0].tolist() == [fpr[0], tpr[0]] and few[:, -1].tolist() == [1, 1]
+    assert {tuple(point) for point in few.T} <= set(zip(fpr, tpr, strict=True))
+    gaps = [np.abs(np.log(few.T) - np.log([x, y])).max(1).min() for x, y in zip(fpr[::50], tpr[::50], strict=True)]
+    assert max(gaps) < -np.log(1e-4) / figures.CELLS
