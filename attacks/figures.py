@@ -33,7 +33,7 @@ def draw_roc(panels, title, bands=False):
     """ROC curves on logarithmic axes, a panel a setting: Figure.
 
     panels: {panel's title: ({label: scores [n]}, member [n] bool)}. Axes begin at one non-member, or at 0.01%. bands:
-    a pale band around each curve, 95% of the TPR at each FPR.
+    a pale band around each curve, 95% of the TPR at each FPR, and of the curve only what can be seen, to be small.
     """
     figure = Figure(figsize=(4.7 * len(panels), 5), layout="constrained")
     figure.suptitle(title, fontsize=11)
@@ -46,7 +46,9 @@ def draw_roc(panels, title, bands=False):
             axes.axvline(LOW_FPR, color="0.6", linewidth=1, linestyle=":", label="0.1% FPR")
         for label, style in styles(curves).items():
             # Steps, since no threshold lies between two scores; what is below the floor has no place on the axes.
-            fpr, tpr = visible(*(np.maximum(rate, floor) for rate in roc(curves[label], member)), floor)
+            fpr, tpr = (np.maximum(rate, floor) for rate in roc(curves[label], member))
+            if bands:
+                fpr, tpr = visible(fpr, tpr, floor)
             axes.plot(fpr, tpr, drawstyle="steps-post", linewidth=1.5, label=label, **style)
             if bands:
                 at = np.geomspace(floor, 0.999, BAND_POINTS)
@@ -62,11 +64,8 @@ def draw_roc(panels, title, bands=False):
 def visible(fpr, tpr, floor):
     """The points of a ROC curve, from `floor` to 1 on logarithmic axes, without those that would be drawn on another.
 
-    The axes are cut into CELLS steps each; of the points in one cell the first is kept, and the curve's last. A curve
-    of fewer points than a page can show stays whole.
+    The axes are cut into CELLS steps each; of the points in one cell the first is kept, and the curve's last.
     """
-    if len(fpr) <= 2 * CELLS:
-        return fpr, tpr
     cells = np.stack([np.floor(CELLS * np.log(rate) / np.log(floor)) for rate in (fpr, tpr)])
     kept = np.append(True, (np.diff(cells) != 0).any(0))
     kept[-1] = True

@@ -37,7 +37,7 @@ def image(figure, alt):
     return {"data": base64.b64encode(figures.svg(figure)).decode(), "alt": alt, "wide": figure.get_figwidth() > 5}
 
 
-def of_table(table, overview=RATES.values()):
+def of_table(table, overview=tuple(RATES.values())):
     """A Table's caption and blocks; where it has blocks of an overview, the others are folded away."""
     overview = [heading for heading in table.blocks if heading in overview]
     return {"notes": [table.caption], "tables": [block(heading, frame, bool(overview) and heading not in overview)
