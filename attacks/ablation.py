@@ -26,25 +26,35 @@ from models.query import augmented, load_queries, losses, query, save_arrays
 from models.run_settings import load_split, read_run
 
 ALONE = (*protocol.QUERIES, *protocol.ATTACKS)
-FILES = ("weights.pt", "config.json", "queries.npz", "sensitivity.npz")
+AUGMENTED, INTERPOLATED = "augmented_members", "interpolated_tpr"
 
 
 def derive(layout, variants, choices):
-    """The Layout of a copy of the run under other choices: links to what they leave as it is."""
-    name = TOGETHER if len(choices) > 1 else "".join(choices)
-    copy = replace(layout, run_dir=Path(layout.run_dir) / "ablation" / name)
+    """The Layout of a copy of the run under other choices: links to what they leave as it is.
+
+    Where members are augmented among other choices, that is what the copy with augmented members alone holds.
+    """
+    copy = _copy(layout, TOGETHER if len(choices) > 1 else "".join(choices))
     split = read_json(layout.result(ORIGINAL, "split.json"), layout.command(ORIGINAL))
     run_settings = {**split["run"], "protocol": protocol.name("+".join(choices))}
     write_json(copy.result(ORIGINAL, "split.json"), {**split, "run": run_settings})
+    queried = choices & {AUGMENTED}
+    source = _copy(layout, AUGMENTED) if queried else layout
     for variant in variants:
         for world in load_split(layout).worlds:
-            for file in FILES[:2] if "augmented_members" in choices else FILES:
+            for file in ("weights.pt", "config.json"):
                 link(layout.file(variant, world.name, file), copy.file(variant, world.name, file))
+            for file in ("queries.npz", "sensitivity.npz"):
+                link(source.file(variant, world.name, file), copy.file(variant, world.name, file))
         for setting in ("NR", "SR"):
-            if not protocol.record(choices, setting):
+            if protocol.record(choices, setting) == protocol.record(queried, setting):
                 for file in (f"{setting}.json", f"{setting}_scores.npz"):
-                    link(layout.result(variant, file), copy.result(variant, file))
+                    link(source.result(variant, file), copy.result(variant, file))
     return copy
+
+
+def _copy(layout, name):
+    return replace(layout, run_dir=Path(layout.run_dir) / "ablation" / name)
 
 
 def link(source, target):
@@ -64,7 +74,7 @@ def requery(layout, copy, variants, data, device):
     for variant in variants:
         for world in load_split(layout).worlds:
             old = load_queries(layout.file(variant, world.name, "queries.npz"), layout.command(variant))
-            meta = {**old.meta, "augmented_members": True}
+            meta = {**old.meta, AUGMENTED: True}
             path = copy.file(variant, world.name, "queries.npz")
             if path.exists() and load_queries(path, "the command again").meta == meta:
                 continue
@@ -106,14 +116,14 @@ def load_data(layout, args):
 def switch_on(layout, choice, variants, args):
     """Rows of differences that one choice, or all of them together, makes in a sound run."""
     choices = frozenset(args.choices) - {TOGETHER} if choice == TOGETHER else frozenset({choice})
-    copy = layout
-    if choice != "interpolated_tpr":  # which reads the same scores another way
-        models = [ORIGINAL, *variants]
-        copy = derive(layout, models, choices)
-        if "augmented_members" in choices:
+    others = choices - {INTERPOLATED}  # which reads the same scores another way
+    copy, models = layout, [ORIGINAL, *variants]
+    if others:
+        copy = derive(layout, models, others)
+        if AUGMENTED in others:
             requery(layout, copy, models, load_data(layout, args), choose_device(args.device))
         attack(copy, variants, args)
-    return measure(layout, copy, choice, variants, "interpolated_tpr" in choices)
+    return measure(layout, copy, choice, variants, INTERPOLATED in choices)
 
 
 def compare_retrained(layout, other, variants, args):
@@ -123,7 +133,7 @@ def compare_retrained(layout, other, variants, args):
                          "and --train_size")
     name, trained = read_run(other)["protocol"], [variant for variant in variants if variant in other.variants()]
     attack(other, trained, args)
-    return measure(layout, other, name, trained, "interpolated_tpr" in protocol.parse(name))
+    return measure(layout, other, name, trained, INTERPOLATED in protocol.parse(name))
 
 
 def chosen_variants(layout, names):

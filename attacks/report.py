@@ -15,6 +15,7 @@ from attacks.tables import RATES, build, short
 from models.checkpoint import ORIGINAL, atomic
 from models.cli import parser, run
 
+OVERVIEW = tuple(RATES.values())
 HISTOGRAMS = ("metric_based_2", "train_based_2 (RF)", "RMIA")
 # A cell that is set as a number: "61.23", "+1.2 [0.4, 2.0]", "1,234 s", "-".
 NUMBER = r"-|[+<-]?[\d.,e-]+( s)?( \[[^\]]*\])?"
@@ -37,7 +38,7 @@ def image(figure, alt):
     return {"data": base64.b64encode(figures.svg(figure)).decode(), "alt": alt, "wide": figure.get_figwidth() > 5}
 
 
-def of_table(table, overview=tuple(RATES.values())):
+def of_table(table, overview=OVERVIEW):
     """A Table's caption and blocks; where it has blocks of an overview, the others are folded away."""
     overview = [heading for heading in table.blocks if heading in overview]
     return {"notes": [table.caption], "tables": [block(heading, frame, bool(overview) and heading not in overview)
