@@ -14,6 +14,7 @@ from benchmarks import artifact, clustered_step, disk, growth, kmeans, nr_sr, rm
 from benchmarks.made_up import write_run
 from models.checkpoint import ALL_VARIANTS, ORIGINAL, Layout, Variant
 from models.errors import CompLeakError, UsageError
+from models.files import read_json, write_json
 
 TINY = {
     rmia: ["--points", "40", "--population", "30", "--looped", "10"],
@@ -132,7 +133,7 @@ def test_a_failed_command_is_no_measurement(tmp_path, monkeypatch):
 def test_the_table_shows_full_measurements_and_names_the_command_of_the_others(tmp_path, capsys):
     record = measured(rmia, tmp_path, "rmia")
     assert table.table(tmp_path).count("not measured") == len(table.ROWS) == 11
-    (tmp_path / "rmia.json").write_text(json.dumps({**record, "trial": False}))
+    write_json(tmp_path / "rmia.json", {**read_json(tmp_path / "rmia.json", ""), "trial": False})
     table.main(["--results", str(tmp_path)])
     text = (tmp_path / "table.md").read_text()
     assert text in capsys.readouterr().out
