@@ -110,7 +110,7 @@ def test_a_stopped_training_goes_on_under_the_workflow(snakemake, stopped):
     first = json.loads(log.read_text()) | {"seconds": 12345}  # a training from the start would not keep this line
     log.write_text(json.dumps(first) + "\n")
     assert progress.exists()
-    threads = torch.get_num_threads()  # Snakemake gives a job no more than its cores, and sums depend on their number
+    threads = torch.get_num_threads()  # sums depend on it, and Snakemake gives a job no more threads than cores
     done = snakemake(f"{cut.run_dir}/.workflow/train.target.json", "--cores", threads, "--configfile", "workflow/demo.yaml",
                      run_dir=cut.run_dir, image_size=8, train_size=24, batch_size=12, sensitivity="false",
                      worlds_per_job=1, train="{epochs: 2}", device="cpu", threads=threads)
