@@ -111,8 +111,8 @@ def test_a_stopped_training_goes_on_under_the_workflow(snakemake, stopped):
     log.write_text(json.dumps(first) + "\n")
     assert progress.exists()
     threads = torch.get_num_threads()  # sums depend on it, and Snakemake gives a job no more threads than cores
-    done = snakemake(f"{cut.run_dir}/.workflow/train.target.json", "--cores", threads, "--configfile", "workflow/demo.yaml",
-                     run_dir=cut.run_dir, image_size=8, train_size=24, batch_size=12, sensitivity="false",
+    done = snakemake(f"{cut.run_dir}/.workflow/train.target.json", "--cores", threads,
+                     "--configfile", "workflow/demo.yaml", run_dir=cut.run_dir, image_size=8, train_size=24, batch_size=12, sensitivity="false",
                      worlds_per_job=1, train="{epochs: 2}", device="cpu", threads=threads)
     assert done.returncode == 0, done.stderr[-3000:]
     lines = [json.loads(line) for line in log.read_text().splitlines()]
