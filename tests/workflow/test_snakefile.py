@@ -112,8 +112,9 @@ def test_a_stopped_training_goes_on_under_the_workflow(snakemake, stopped):
     assert progress.exists()
     threads = torch.get_num_threads()  # sums depend on it, and Snakemake gives a job no more threads than cores
     done = snakemake(f"{cut.run_dir}/.workflow/train.target.json", "--cores", threads,
-                     "--configfile", "workflow/demo.yaml", run_dir=cut.run_dir, image_size=8, train_size=24, batch_size=12,
-                     sensitivity="false", worlds_per_job=1, train="{epochs: 2}", device="cpu", threads=threads)
+                     "--configfile", "workflow/demo.yaml", run_dir=cut.run_dir, image_size=8, train_size=24,
+                     batch_size=12, sensitivity="false", worlds_per_job=1, train="{epochs: 2}", device="cpu",
+                     threads=threads)
     assert done.returncode == 0, done.stderr[-3000:]
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2] and lines[0] == first and not progress.exists()
