@@ -46,11 +46,12 @@ def main(argv=None):
                                    if by_rows[m][stage] >= SMALL}
                for n, m in zip(args.rows, args.rows[1:], strict=False)}
     each = {k: some / by_shadows[args.shadows[0]] * args.shadows[0] / k for k, some in by_shadows.items()}
-    worst = max(max(stages.values()) for stages in doubled.values() if stages)
+    ratios = [ratio for stages in doubled.values() for ratio in stages.values()]  # none where all stages are too short
+    worst = max(ratios, default=0.0)
     text = "; ".join(f"{step}: " + ", ".join(f"{stage} {ratio:.2f} ×" for stage, ratio in stages.items())
                      for step, stages in doubled.items())
     text += "; shadows: " + ", ".join(f"{k}: {k * ratio:.2f} ×" for k, ratio in each.items())
-    save(ROW, args, device, text, worst <= GOAL and max(each.values()) <= 1.1,
+    save(ROW, args, device, text, bool(ratios) and worst <= GOAL and max(each.values()) <= 1.1,
          {"seconds_by_rows": {n: rounded(some) for n, some in by_rows.items()}, "worst_doubling": round(worst, 3),
           "seconds_by_shadows": rounded(by_shadows)},
          {"trees": args.trees, "samia_epochs": 1, "shadows_at_rows": args.rows[0], "stages_shown_from_s": SMALL})

@@ -10,7 +10,7 @@ import pytest
 
 import CompLeakNR
 import CompLeakSR
-from attacks import audit, multi, tables
+from attacks import audit, classifiers, multi, tables
 from attacks.inputs import read_variant
 from attacks.metrics import auc
 from attacks.threshold import loss_score
@@ -21,6 +21,12 @@ from models.run_settings import load_split
 
 PRUNED = Variant("pruning", "0.6")
 OWN = ["--dataset_name", "own", "--model_name", "model"]
+
+
+@pytest.fixture(autouse=True)
+def few_trees(monkeypatch):
+    """Smaller forests: what is tested here holds for any number of trees, and fitting them is nearly all the time."""
+    monkeypatch.setattr(classifiers, "TREES", 100)
 
 
 def export(layout, folder, variants=(ORIGINAL, PRUNED), all_rows=True, worlds=2):

@@ -6,7 +6,7 @@ import pytest
 
 import CompLeakNR
 import CompLeakSR
-from attacks import multi, nr, sr
+from attacks import classifiers, multi, nr, sr
 from attacks.inputs import read_variant, reference_game
 from attacks.metrics import auc
 from models.checkpoint import ORIGINAL, Variant
@@ -16,6 +16,12 @@ PRUNED, CLUSTERED = Variant("pruning", "0.6"), Variant("clustering", "4")
 FLAGS = ["--dataset_name", "digits", "--num_cls", "10"]
 PAIR = [*FLAGS, "--original", "--compress", "--compress_name"]
 Z_999 = 3.29
+
+
+@pytest.fixture(autouse=True)
+def few_trees(monkeypatch):
+    """Smaller forests: what is tested here holds for any number of trees, and fitting them is nearly all the time."""
+    monkeypatch.setattr(classifiers, "TREES", 100)
 
 
 def null_half_width(members, non_members):
