@@ -1,17 +1,15 @@
 """models/protocol.py and the choices of the released protocol that change models and queries."""
-import json
-
 import numpy as np
 import pytest
 import torch
 
 import train
-from models import protocol
+from models import protocol, selection
 from models.checkpoint import ORIGINAL, Layout, read_weights
 from models.errors import UsageError
 from models.query import augmented, load_queries
 from models.resnet import MODELS, ResNet
-from models.run_settings import load_split
+from models.run_settings import read_run
 from models.selection import PATIENCE, BestEpoch
 from models.training import L2_TERM, Recipe, Technique
 from models.training import train as train_network
@@ -137,16 +135,19 @@ def test_best_epoch_keeps_the_best_and_stops_after_ten_without_a_better_one():
     assert model.weight.item() == 1
 
 
-def test_best_epoch_stops_a_training_and_its_accuracy_is_of_the_non_members(tmp_path):
-    layout = run(tmp_path, "--epochs", "3", "--protocol", "best_epoch")
-    saved = read_weights(layout.file(ORIGINAL, "target", "weights.pt"), "it")
-    assert saved["settings"]["best_epoch"] is True and "l2_term" not in saved["settings"]
-    run_settings = json.loads(layout.result(ORIGINAL, "split.json").read_text())["run"]
-    assert run_settings["protocol"] == "best_epoch"
-    other = run(tmp_path / "last", "--epochs", "3")
-    last = read_weights(other.file(ORIGINAL, "target", "weights.pt"), "it")
-    world = load_split(layout).target
-    config, config_last = (json.loads(one.file(ORIGINAL, "target", "config.json").read_text())
-                           for one in (layout, other))
-    assert config["accuracy_out"] >= config_last["accuracy_out"] and world.scored == 40
-    assert "best_epoch" not in last["settings"]
+def test_best_epoch_ends_a_training_early_and_keeps_its_best_epoch(tmp_path, monkeypatch):
+    rated = iter([0.9, 0.1] * 2)  # for the target, then for the shadow: the first epoch is the best
+    monkeypatch.setattr(selection, "PATIENCE", 1)
+    monkeypatch.setattr(BestEpoch, "accuracy", lambda self, model: next(rated))
+    layout, kept = run(tmp_path, "--epochs", "3", "--protocol", "best_epoch"), []
+    assert len(layout.file(ORIGINAL, "target", "log.jsonl").read_text().splitlines()) == 2
+    kept.append(read_weights(layout.file(ORIGINAL, "target", "weights.pt"), "it"))
+    assert kept[0]["settings"]["best_epoch"] is True and "l2_term" not in kept[0]["settings"]
+    assert read_run(layout)["protocol"] == "best_epoch"
+    # One epoch more of patience ends with the same best epoch, and the last epoch is another one.
+    rated = iter([0.9, 0.1, 0.1] * 2)
+    monkeypatch.setattr(selection, "PATIENCE", 2)
+    other = run(tmp_path / "patient", "--epochs", "3", "--protocol", "best_epoch")
+    last = run(tmp_path / "last", "--epochs", "3")
+    kept += [read_weights(one.file(ORIGINAL, "target", "weights.pt"), "it") for one in (other, last)]
+    assert kept[0]["fingerprint"] == kept[1]["fingerprint"] != kept[2]["fingerprint"]
