@@ -1,7 +1,9 @@
 """SAMIA, the self-attention membership attack on posteriors and sensitivity; also the small networks' training loop."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import torch
@@ -82,16 +84,24 @@ class Samia(nn.Module):
         self.dropout = None
 
     def forward(self, tokens):
+        return self.answer(self.normalised(tokens), self.masks(tokens))
+
+    def normalised(self, tokens):
+        """BatchNorm, the only part where the rows of a batch meet. [n,c,3] -> [n,c,3]."""
+        return self.normalise(tokens.flatten(1)).view(tokens.shape)
+
+    def masks(self, tokens):
+        """Dropout factors for all layers, four tensors each, with n or n·heads rows; none in evaluation."""
+        if not self.training:
+            return []
         n, c, _ = tokens.shape
-        x = self.normalise(tokens.flatten(1)).view(n, c, 3)
+        return self.dropout.draw([(n * HEADS, c, c), (n, c, WIDTH), (n, c, FEED_FORWARD), (n, c, WIDTH)] * LAYERS)
+
+    def answer(self, x, masks):
+        """The logits [n,2] of normalised tokens x [n,c,3]; masks as `masks` gives them."""
         x = F.gelu(self.embed(x))
-        masks = [None] * LAYERS
-        if self.training:
-            shapes = [(n * HEADS, c, c), (n, c, WIDTH), (n, c, FEED_FORWARD), (n, c, WIDTH)]
-            drawn = self.dropout.draw(shapes * LAYERS)
-            masks = [drawn[4 * i: 4 * i + 4] for i in range(LAYERS)]
-        for layer, layer_masks in zip(self.layers, masks, strict=True):
-            x = encode(layer, x, layer_masks)
+        for i, layer in enumerate(self.layers):
+            x = encode(layer, x, masks[4 * i: 4 * i + 4] or None)
         return self.out(F.relu(self.hidden(x.flatten(1))))
 
 
@@ -113,8 +123,37 @@ def one_thread():
         torch.set_num_threads(threads)
 
 
+def backward(network, inputs, targets):
+    """Set the gradients of the batch's mean loss. inputs [n,...], targets [n] int."""
+    F.cross_entropy(network(inputs), targets).backward()
+
+
+def backward_in_halves(pool, network, tokens, targets):
+    """`backward` of Samia, the second half of the batch on a thread of `pool`.
+
+    The operations are too small for a core to share, so each core gets rows of its own. The batch is halved on
+    every machine alike, and the halves' gradients are added in one order, so the result does not depend on the cores.
+    """
+    n, cut = len(tokens), -(-len(tokens) // 2)
+    x, masks = network.normalised(tokens), network.masks(tokens)
+    kept = [parameter for name, parameter in network.named_parameters() if not name.startswith("normalise.")]
+
+    def half(rows):
+        own = x.detach()[rows].requires_grad_()
+        factors = [mask.unflatten(0, (n, -1))[rows].flatten(0, 1) for mask in masks]
+        loss = F.cross_entropy(network.answer(own, factors), targets[rows], reduction="sum") / n
+        return torch.autograd.grad(loss, [own, *kept])
+
+    other = pool.submit(half, slice(cut, n))
+    (first, *gradients), (second, *more) = half(slice(cut)), other.result()
+    torch._foreach_add_(gradients, more)
+    for parameter, gradient in zip(kept, gradients, strict=True):
+        parameter.grad = gradient
+    x.backward(torch.cat([first, second]))
+
+
 def train_network(network, inputs, member, learning_rate, dropout, seed, epochs, name=None, batch_size=BATCH,
-                  judge=None):
+                  judge=None, backward=backward):
     """Train a small attack network by SGD with cosine decay; the last epoch is the result.
 
     Everything lies on the network's device; the order of the rows comes from a CPU generator, so it is the same
@@ -123,7 +162,7 @@ def train_network(network, inputs, member, learning_rate, dropout, seed, epochs,
     Args: network with a `dropout` attribute to draw from; inputs [n,...] on its device; member [n] bool;
         learning_rate; dropout probability; seed int; epochs int; name of the progress bar, or None for no bar;
         batch_size, rows a step; judge: network -> number, or None: the epoch that it rates highest is kept (the first
-        if several) instead of the last, as the released protocol does.
+        if several) instead of the last, as the released protocol does; backward: sets a batch's gradients.
     Returns: the network, in evaluation mode.
     Raises: CompLeakError unless there are members and non-members, one for each input.
     """
@@ -142,9 +181,8 @@ def train_network(network, inputs, member, learning_rate, dropout, seed, epochs,
             rows = torch.randperm(len(inputs), generator=order).to(inputs.device)
             for batch in rows.split(batch_size):
                 if len(batch) > 1:
-                    loss = F.cross_entropy(network(inputs[batch]), targets[batch])
                     optimiser.zero_grad()
-                    loss.backward()
+                    backward(network, inputs[batch], targets[batch])
                     optimiser.step()
             if judge and (rated := judge(network.eval())) > best:
                 best, kept = rated, {name: tensor.clone() for name, tensor in network.state_dict().items()}
@@ -188,8 +226,11 @@ def train_samia(posteriors, sensitivity, labels, member, seed, device, epochs=10
     Source: Yuan and Zhang, USENIX Security 2022, section 4.
     """
     network = seeded(lambda: Samia(len(posteriors[0])), seed).to(device)
-    return train_network(network, tokens(posteriors, sensitivity, labels, device), member, LEARNING_RATE,
-                         DROPOUT, seed, epochs, "SAMIA" if progress else None, batch_size, judge)
+    inputs = tokens(posteriors, sensitivity, labels, device)
+    with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        return train_network(network, inputs, member, LEARNING_RATE, DROPOUT, seed, epochs,
+                             "SAMIA" if progress else None, batch_size, judge,
+                             partial(backward_in_halves, pool) if inputs.device.type == "cpu" else backward)
 
 
 def samia_score(model, posteriors, sensitivity, labels):

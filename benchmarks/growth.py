@@ -7,11 +7,12 @@ from attacks import classifiers
 from attacks.samia import train_samia
 from benchmarks.common import Row, parse, parser, rounded, save
 from benchmarks.nr_sr import measure
+from data import splits
 from models.checkpoint import Variant
 from models.cli import choose_device, positive, run
 
 GOAL, SMALL = 2.2, 0.5
-ROW = Row("growth", "growth of NR + SR with the points, 5,000 to 20,000 rows a world, and with 1, 2, 4 shadows",
+ROW = Row("growth", "growth of NR + SR with the points, 5,000 to 40,000 rows a world, and with 1, 2, 4, 8 shadows",
           f"twice the points at most {GOAL} × the time, k shadows k ×", "python -m benchmarks.growth")
 PRUNED = [Variant("pruning", "0.6")]
 
@@ -28,20 +29,23 @@ def samia_epoch(rows, device):
 
 def main(argv=None):
     p = parser(__doc__)
-    p.add_argument("--rows", type=positive(int, least=120), nargs="+", default=[5_000, 10_000, 20_000],
-                   help="rows a world, each twice the one before (default: 5000 10000 20000; no run scores more)")
-    p.add_argument("--shadows", type=positive(int), nargs="+", default=[1, 2, 4], help="shadows (default: 1 2 4)")
+    p.add_argument("--rows", type=positive(int, least=120), nargs="+", default=[5_000, 10_000, 20_000, 40_000],
+                   help="rows a world, each twice the one before (default: 5000 10000 20000 40000)")
+    p.add_argument("--shadows", type=positive(int), nargs="+", default=[1, 2, 4, 8],
+                   help="shadows (default: 1 2 4 8)")
     p.add_argument("--trees", type=positive(int), default=50,
                    help="trees a forest, which change no ratio of forests (default: 50; attacks use 500)")
     args = parse(p, argv)
     device = choose_device(args.device)
-    trees, classifiers.TREES = classifiers.TREES, args.trees
+    # A run scores 20,000 rows a world at most, and its forests have more trees.
+    usual, classifiers.TREES = (classifiers.TREES, splits.SCORED_AT_MOST), args.trees
+    splits.SCORED_AT_MOST = max(args.rows) // 2
     try:
         samia_epoch(args.rows[0], device)
         by_rows = {n: {**measure(PRUNED, n // 2, device), "SAMIA": samia_epoch(n, device)} for n in args.rows}
         by_shadows = {k: measure(PRUNED, args.rows[0] // 2, device, k)["all"] for k in args.shadows}
     finally:
-        classifiers.TREES = trees
+        classifiers.TREES, splits.SCORED_AT_MOST = usual
     doubled = {f"{n} → {m} rows": {stage: by_rows[m][stage] / some for stage, some in by_rows[n].items()
                                    if by_rows[m][stage] >= SMALL}
                for n, m in zip(args.rows, args.rows[1:], strict=False)}

@@ -47,18 +47,18 @@ def main(argv=None):
     device = choose_device(args.device)
     generator = torch.Generator().manual_seed(0)
     n, threads = args.steps * samia.BATCH, torch.get_num_threads()
-    inputs, targets = torch.rand(n, 10, 3, generator=generator).to(device), torch.arange(n, device=device) % 2
-    networks = {"ours": samia.Samia(10).to(device), "plain": Plain(10).to(device).train()}
+    posteriors, sensitivity = torch.rand(2, n, 10, generator=generator)
+    labels, member = torch.arange(n) % 10, torch.arange(n) % 2 == 1
+    inputs, targets = samia.tokens(posteriors, sensitivity, labels, device), member.long().to(device)
+    plain = Plain(10).to(device).train()
 
     def on_one_thread():
         with samia.one_thread():
-            plain_epoch(networks["plain"], inputs, targets)
+            plain_epoch(plain, inputs, targets)
 
     taken = fastest({
-        "ours": lambda: samia.train_network(networks["ours"], inputs, targets.bool(), samia.LEARNING_RATE,
-                                            samia.DROPOUT, 0, 1),
-        "plain": lambda: plain_epoch(networks["plain"], inputs, targets), "plain, one thread": on_one_thread},
-        args.repeats)
+        "ours": lambda: samia.train_samia(posteriors, sensitivity, labels, member, 0, device, 1, progress=False),
+        "plain": lambda: plain_epoch(plain, inputs, targets), "plain, one thread": on_one_thread}, args.repeats)
     step = {name: some / args.steps for name, some in taken.items()}
     ratio, one = step["plain"] / step["ours"], step["plain, one thread"] / step["ours"]
     whole = step["ours"] * EPOCHS * -(-ROWS // samia.BATCH)

@@ -133,6 +133,15 @@ def test_with_several_shadows_one_is_left_out_at_a_time():
     assert log == [list(range(0, 20)), list(range(20, 40)), list(range(40, 60))]
 
 
+def test_more_groups_than_folds_are_left_out_several_at_a_time_and_never_divided():
+    log, groups = [], np.arange(7).repeat(10)
+    scores = cross_fit(Recorder(log), np.arange(70.0)[:, None], np.arange(70) % 2 == 0, seed=0, groups=groups)
+    np.testing.assert_array_equal(scores, np.arange(70))
+    assert len(log) == 5 and max(map(len, log)) == 20
+    for left_out in log:
+        np.testing.assert_array_equal(left_out, np.flatnonzero(np.isin(groups, groups[np.int64(left_out)])))
+
+
 def test_in_sample_noise_does_not_leak_into_cross_fitted_scores():
     features, member = rows(5, 600, 0.0)
     in_sample = auc(forest(features, member).score(features), member)

@@ -1,6 +1,8 @@
 """attacks/samia.py: the written-out network is torch's own, learns, and repeats."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -65,6 +67,25 @@ def test_gradients_equal_torchs_encoder_without_dropout():
     for fast, plain in zip(*gradients, strict=True):
         assert fast.abs().max() > 0
         torch.testing.assert_close(fast, plain, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [2, 3, 33])
+def test_halves_on_two_threads_equal_the_whole_batch_with_the_same_dropout(rows):
+    torch.manual_seed(0)
+    network = Samia(10).double().train()
+    tokens, targets = torch.rand(rows, 10, 3, dtype=torch.float64), torch.arange(rows) % 2
+    gradients = []
+    with ThreadPoolExecutor(1) as pool:
+        for backward in (samia.backward, partial(samia.backward_in_halves, pool)):
+            network.dropout = Dropout(samia.DROPOUT, 0, "cpu")
+            network.normalise.reset_running_stats()
+            network.zero_grad()
+            backward(network, tokens, targets)
+            gradients.append([*(parameter.grad.clone() for parameter in network.parameters()),
+                              network.normalise.running_var.clone()])
+    for whole, halves in zip(*gradients, strict=True):
+        assert whole.abs().max() > 0
+        torch.testing.assert_close(halves, whole, rtol=1e-9, atol=1e-12)
 
 
 def test_network_has_the_published_sizes():
