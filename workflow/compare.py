@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from models.files import read_json
+
 TIMES = {"seconds"}  # keys whose values say how long something took
 ENDINGS = {".json", ".jsonl", ".npz", ".pt", ".csv", ".md", ".tex", ".png"}
 
@@ -29,7 +31,7 @@ def _same(one, other):
     if one.suffix == ".npz":
         return _same_arrays(one, other)
     if one.suffix == ".json":
-        return _timeless(json.loads(one.read_text())) == _timeless(json.loads(other.read_text()))
+        return _timeless(read_json(one, "its stage again")) == _timeless(read_json(other, "its stage again"))
     if one.suffix == ".jsonl":
         return [_timeless(json.loads(line)) for line in one.read_text().splitlines()] == \
             [_timeless(json.loads(line)) for line in other.read_text().splitlines()]

@@ -4,6 +4,7 @@ import json
 import numpy as np
 import pytest
 
+from models.files import write_json
 from models.query import save_arrays
 from workflow import compare
 
@@ -17,7 +18,7 @@ def pair(tmp_path):
         (tmp_path / name / ".workflow/train.all.json").write_text(f'{{"config.json": "{name}"}}')
         save_arrays(folder / "queries.npz", {"split": "s"}, logits=np.array([[0.1, np.nan]], np.float32))
         config = {"weights": "w", "seconds": seconds, "in": [{"seconds": seconds}]}
-        (folder / "config.json").write_text(json.dumps(config))
+        write_json(folder / "config.json", config)
         (folder / "log.jsonl").write_text(json.dumps({"epoch": 1, "seconds": seconds}) + "\n")
         (folder / "weights.pt").write_bytes(b"weights")
     return tmp_path / "one", tmp_path / "other"
