@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from models.cli import run
 from models.files import read_json
 
 TIMES = {"seconds"}  # keys whose values say how long something took
@@ -64,4 +65,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

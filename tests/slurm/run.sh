@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Bring up a one-node Slurm from Debian's packages, run the workflow on it and without it, compare all results.
+# Bring up a one-node Slurm from Debian's packages, run the demo on it and without it, compare all results.
 # As root, in a container or virtual machine: tests/slurm/run.sh [CONFIGURATION [FOLDER]]; the folder must be new.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-config=$(realpath "${1:-tests/slurm/chain.yaml}")
+config=$(realpath "${1:-workflow/demo.yaml}")
 folder=${2:-$(mktemp -d)}
 snakemake=${SNAKEMAKE:-.venv/bin/snakemake}
 python=$(dirname "$snakemake")/python
@@ -62,12 +62,13 @@ done
 sinfo --noheader --format=%T | grep -q idle || fail "the node did not come up; its logs are in $state"
 sinfo
 
+how=(device=cpu threads=1 worlds_per_job=1)  # a job a core and a model: sums on other threads are other bits
 begun=$SECONDS
 "$snakemake" --workflow-profile workflow/profiles/slurm --default-resources mem_mb=3000 runtime=240 \
-    --latency-wait 30 --configfile "$config" --config "run_dir=$folder/slurm_runs/seed_{seed}" device=cpu
+    --latency-wait 30 --configfile "$config" --config "run_dir=$folder/slurm_runs/seed_{seed}" "${how[@]}"
 took=$((SECONDS - begun))
 "$snakemake" --workflow-profile workflow/profiles/local --configfile "$config" \
-    --config "run_dir=$folder/local_runs/seed_{seed}" device=cpu
+    --config "run_dir=$folder/local_runs/seed_{seed}" "${how[@]}"
 
 jobs=$(grep -c "JobState=COMPLETED" "$state/jobs.txt")
 "$python" -m workflow.compare "$folder/slurm_runs" "$folder/local_runs"
