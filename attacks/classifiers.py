@@ -6,7 +6,7 @@ import numpy as np
 from joblib import cpu_count
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GroupKFold, LeaveOneGroupOut, StratifiedKFold
+from sklearn.model_selection import LeaveOneGroupOut, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -80,8 +80,8 @@ def cross_fit(fit, features, member, seed, folds=5, groups=None):
     """Scores from classifiers that were fitted without the row: stacking on in-sample scores would mislead.
 
     The folds depend on `seed` and `member` alone, so every variant of a model has the same ones. With groups
-    (the shadow of each row), one whole group is left out at a time instead; with more groups than folds a fold holds
-    several, since the cost of leaving out each alone grows with the square of their number.
+    (the shadow of each row) they depend on these alone: one whole group is left out at a time; with more groups than
+    folds several, since the cost of leaving out each alone grows with the square of their number.
 
     Args: fit (features, member) -> Classifier; features [n,d]; member [n] bool; seed int of the folds; folds int;
         groups [n] int with at least two values, or None.
@@ -97,8 +97,8 @@ def cross_fit(fit, features, member, seed, folds=5, groups=None):
         splitter = StratifiedKFold(folds, shuffle=True, random_state=seed % 2**32)
         parts = splitter.split(np.zeros(len(member)), member)
     else:
-        splitter = LeaveOneGroupOut() if len(np.unique(groups)) <= folds else GroupKFold(folds)
-        parts = splitter.split(np.zeros(len(member)), member, groups)
+        dealt = np.unique(groups, return_inverse=True)[1] % folds
+        parts = LeaveOneGroupOut().split(np.zeros(len(member)), member, dealt)
     scores = np.empty(len(member))
     for rest, held_out in parts:
         scores[held_out] = fit(features[rest], member[rest]).score(features[held_out])

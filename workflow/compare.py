@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from models.cli import run
+from models.errors import CompLeakError
 from models.files import read_json
 
 TIMES = {"seconds"}  # keys whose values say how long something took
@@ -24,7 +25,12 @@ def differences(one, other):
     left, right = results(one), results(other)
     found = [f"{name}: only in {one if name in left else other}" for name in sorted(left.keys() ^ right.keys())]
     shared = sorted(left.keys() & right.keys())
-    found += [f"{name}: differs" for name in shared if not _same(left[name], right[name])]
+    for name in shared:
+        try:
+            if not _same(left[name], right[name]):
+                found.append(f"{name}: differs")
+        except CompLeakError as error:
+            found.append(f"{name}: {error}")
     return len(shared), found
 
 

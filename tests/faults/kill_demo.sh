@@ -1,27 +1,35 @@
 #!/usr/bin/env bash
-# Kill the demo's workflow at random moments (SIGKILL to Snakemake and all that it started), start it again each time,
-# and compare what it leaves with a run that was left alone: tests/faults/kill_demo.sh [KILLS [FINISHED_RUN]]
+# Kill the demo's workflow at random moments (SIGKILL to Snakemake and the stages that it started), start it again each
+# time, and compare what it leaves with a demo that was left alone: tests/faults/kill_demo.sh [KILLS [FINISHED_DEMO]]
 set -euo pipefail
-cd "$(dirname "$0")/../.."
 kills=${1:-10}
 folder=$(mktemp -d)
-alone=$(realpath "${2:-$folder/alone}")
+alone=$folder/alone
+if [ -n "${2:-}" ]; then
+    alone=$(realpath -e "$2")
+fi
+cd "$(dirname "$0")/../.."
 
-start() {
-    exec setsid .venv/bin/snakemake --workflow-profile workflow/profiles/local --configfile workflow/demo.yaml \
+start() {  # RUN_DIR [setsid]
+    exec ${2:-} .venv/bin/snakemake --workflow-profile workflow/profiles/local --configfile workflow/demo.yaml \
         --config "run_dir=$1"
 }
 
-survived=0
+session= survived=0
+trap '[ -z "$session" ] || pkill -KILL -s "$session" || true' EXIT
 for _ in $(seq "$kills"); do
     wait=$((5 + RANDOM % 60))
-    (start "$folder/killed") > "$folder/log" 2>&1 & session=$!
+    (start "$folder/killed" setsid) > "$folder/log" 2>&1 & session=$!
     sleep "$wait"
-    pkill -KILL -s "$session" || break  # it is already through
+    # One that ended by itself is through, or this script fails as it did.
+    pkill -KILL -s "$session" || { wait "$session"; break; }
     wait "$session" 2>/dev/null || true
+    session=
     survived=$((survived + 1))
     echo "killed after $wait s in: $(grep "^\\$" "$folder/log" | tail -n 1 | cut -d' ' -f3)"
 done
+session=
+[ "$survived" -gt 0 ] || { echo "error: the demo ended before the first kill" >&2; exit 1; }
 (start "$folder/killed")
 (start "$alone")
 .venv/bin/python -m workflow.compare "$folder/killed" "$alone"

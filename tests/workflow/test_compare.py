@@ -42,6 +42,10 @@ def test_a_difference_is_named(pair, name, change):
 def test_a_missing_file_is_a_difference_and_nothing_is_not_equal_to_nothing(pair, tmp_path, capsys):
     (pair[0] / "results/target/log.jsonl").unlink()
     assert compare.differences(*pair) == (3, [f"results/target/log.jsonl: only in {pair[1]}"])
+    config = pair[1] / "results/target/config.json"
+    config.write_text(config.read_text().replace('"w"', '"v"'))
+    assert compare.differences(*pair)[1][1:] == [f"results/target/config.json: {config} is damaged (its contents "
+                                                 "changed): delete it and run its stage again"]
     (tmp_path / "empty").mkdir()
     with pytest.raises(SystemExit) as stop:
         compare.main([str(tmp_path / "empty"), str(tmp_path / "empty")])
