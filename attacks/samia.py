@@ -131,7 +131,7 @@ def backward(network, inputs, targets):
 def backward_in_halves(pool, network, tokens, targets):
     """`backward` of Samia, the second half of the batch on a thread of `pool`.
 
-    The operations are too small for a core to share, so each core gets rows of its own. The batch is halved on
+    The operations are too small for cores to share, so each core gets rows of its own. The batch is halved on
     every machine alike, and the halves' gradients are added in one order, so the result does not depend on the cores.
     """
     n, cut = len(tokens), -(-len(tokens) // 2)
