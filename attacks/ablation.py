@@ -4,6 +4,7 @@ Choices that change queries or attacks reuse a run's models: the run is copied t
 its weights, its members are queried anew where the choice asks for it, and the attacks run as they always do. Choices
 that change the models are compared with runs of their own (train.py --protocol …), named with --retrained.
 """
+import argparse
 import os
 import shutil
 from dataclasses import replace
@@ -11,10 +12,9 @@ from pathlib import Path
 
 import CompLeakNR
 import CompLeakSR
-from attacks import multi
+from attacks import multi, runs
 from attacks.cli import open_run
-from attacks.differences import TOGETHER, measure, table
-from attacks.results import FORMAT
+from attacks.differences import FORMAT, TOGETHER, measure, table
 from attacks.saved import read_current
 from attacks.writing import screen, write
 from data import images, splits
@@ -114,26 +114,46 @@ def load_data(layout, args):
 
 
 def switch_on(layout, choice, variants, args):
-    """Rows of differences that one choice, or all of them together, makes in a sound run."""
-    choices = frozenset(args.choices) - {TOGETHER} if choice == TOGETHER else frozenset({choice})
-    others = choices - {INTERPOLATED}  # which reads the same scores another way
-    copy, models = layout, [ORIGINAL, *variants]
-    if others:
-        copy = derive(layout, models, others)
-        if AUGMENTED in others:
-            requery(layout, copy, models, load_data(layout, args), choose_device(args.device))
-        attack(copy, variants, args)
-    return measure(layout, copy, choice, variants, INTERPOLATED in choices)
+    """The Layout that holds a sound run's results under one choice, or under all of them together."""
+    choices = _choices(choice, args) - {INTERPOLATED}  # which reads the same scores another way
+    if not choices:
+        return layout
+    models = [ORIGINAL, *variants]
+    copy = derive(layout, models, choices)
+    if AUGMENTED in choices:
+        requery(layout, copy, models, load_data(layout, args), choose_device(args.device))
+    attack(copy, variants, args)
+    return copy
 
 
-def compare_retrained(layout, other, variants, args):
-    """Rows of a run whose models were trained under another protocol; its attacks are run where they are missing."""
-    if load_split(other).fingerprint != load_split(layout).fingerprint:
-        raise UsageError(f"--retrained {other.run_dir}: its split is another one; train it with the same data, --seed "
-                         "and --train_size")
-    name, trained = read_run(other)["protocol"], [variant for variant in variants if variant in other.variants()]
-    attack(other, trained, args)
-    return measure(layout, other, name, trained, INTERPOLATED in protocol.parse(name))
+def _choices(choice, args):
+    return frozenset(args.choices) - {TOGETHER} if choice == TOGETHER else frozenset({choice})
+
+
+def pair_retrained(layouts, folders):
+    """{protocol: [(sound run, its Layout retrained under that protocol)]} of the folders named with --retrained."""
+    sound = {load_split(layout).fingerprint: layout for layout in layouts}
+    found = {}
+    for folder in folders:
+        other = replace(layouts[0], run_dir=Path(folder))
+        layout = sound.get(load_split(other).fingerprint)
+        if layout is None:
+            raise UsageError(f"--retrained {folder}: its split is that of no --run_dir; train it with the same data, "
+                             "--seed and --train_size")
+        found.setdefault(read_run(other)["protocol"], []).append((layout, other))
+    return found
+
+
+def compare_retrained(name, pairs, variants, args):
+    """Rows of runs whose models were trained under another protocol; their attacks are run where they are missing."""
+    trained = [variant for variant in variants if all(variant in other.variants() for _, other in pairs)]
+    for _, other in pairs:
+        attack(other, trained, args)
+    return measure(pairs, _seeds(pairs), name, trained, INTERPOLATED in protocol.parse(name))
+
+
+def _seeds(pairs):
+    return [read_run(layout)["seed"] for layout, _ in pairs]
 
 
 def chosen_variants(layout, names):
@@ -141,38 +161,60 @@ def chosen_variants(layout, names):
     trained = [variant for variant in layout.variants() if variant != ORIGINAL]
     unknown = sorted(set(names or ()) - set(map(str, trained)))
     if unknown:
-        raise UsageError(f"--variants {unknown[0]}: the run has {', '.join(map(str, trained)) or 'none'}")
+        raise UsageError(f"--variants {unknown[0]}: the run in {layout.run_dir} has "
+                         f"{', '.join(map(str, trained)) or 'none'}")
     return [variant for variant in trained if names is None or str(variant) in names]
 
 
 def arguments(argv):
-    p = parser(__doc__.splitlines()[0])
-    p.add_argument("--data_dir", default=None, help="the run's folder of pictures, as given to train.py")
+    p = parser(__doc__.splitlines()[0], several_runs=True)
+    p.add_argument("--data_dir", default=None, help="the runs' folder of pictures, as given to train.py")
     p.add_argument("--data_label", default=None, help="name of an imagefolder set, as given to train.py")
-    p.add_argument("--choices", nargs="+", choices=[*ALONE, TOGETHER], default=[*ALONE, TOGETHER],
+    p.add_argument("--choices", nargs="*", choices=[*ALONE, TOGETHER], default=[*ALONE, TOGETHER],
                    help="choices to switch on, each alone; together: all the others named, at once")
     p.add_argument("--variants", nargs="+", default=None,
                    help="compressed models, such as pruning_0.6 quantization_int8 (default: all that are trained)")
     p.add_argument("--retrained", nargs="*", default=[],
-                   help="run folders of the same data and seed, trained with train.py --protocol …, to compare too")
+                   help="run folders of the same data and seeds, trained with train.py --protocol …, to compare too")
     p.set_defaults(rmia_a=0.5)
     return p.parse_args(argv)
 
 
+def open_sound(args):
+    """Layouts of the --run_dir folders; UsageError for a run that is not sound."""
+    layouts = []
+    for folder in args.run_dir:
+        layout, settings, _ = open_run(argparse.Namespace(**{**vars(args), "run_dir": folder}))
+        if settings["protocol"] != protocol.SOUND:
+            raise UsageError(f"--run_dir {folder}: its protocol is {settings['protocol']}; name a sound run")
+        layouts.append(layout)
+    return layouts
+
+
 def main(argv=None):
     args = arguments(argv)
-    layout, settings, split = open_run(args)
-    if settings["protocol"] != protocol.SOUND:
-        raise UsageError(f"--run_dir {args.run_dir}: its protocol is {settings['protocol']}; name a sound run")
-    variants = chosen_variants(layout, args.variants)
-    attack(layout, variants, args)
-    rows = [row for choice in args.choices for row in switch_on(layout, choice, variants, args)]
-    for folder in args.retrained:
-        rows += compare_retrained(layout, replace(layout, run_dir=Path(folder)), variants, args)
-    write_json(layout.result(ORIGINAL, "ablation.json"),
-               {"format": FORMAT, "data": settings["data_label"], "seed": split.seed, "rows": rows})
-    made = table(layout)
-    write(made, layout.tables)
+    layouts = open_sound(args)
+    retrained = pair_retrained(layouts, args.retrained)
+    if not (args.choices or retrained):
+        raise UsageError(f"--choices needs one of {', '.join([*ALONE, TOGETHER])}, or --retrained a run folder")
+    variants = chosen_variants(layouts[0], args.variants)
+    for layout in layouts[1:]:
+        chosen_variants(layout, map(str, variants))
+    for layout in layouts:
+        attack(layout, variants, args)
+    if len(layouts) > 1:
+        runs.check_together([runs.read(layout) for layout in layouts])
+    rows = []
+    for choice in args.choices:
+        pairs = [(layout, switch_on(layout, choice, variants, args)) for layout in layouts]
+        rows += measure(pairs, _seeds(pairs), choice, variants, INTERPOLATED in _choices(choice, args))
+    for name, pairs in retrained.items():
+        rows += compare_retrained(name, pairs, variants, args)
+    first = layouts[0]
+    write_json(first.result(ORIGINAL, "ablation.json"),
+               {"format": FORMAT, "data": read_run(first)["data_label"], "rows": rows})
+    made = table(first)
+    write(made, first.tables)
     print("\n" + screen(made, list(made.blocks)))
 
 

@@ -116,8 +116,25 @@ def test_fewer_variants_do_not_make_the_runs_own_results_smaller(ablated):
     path.write_bytes(whole)
 
 
-@pytest.mark.parametrize(("flags", "says"), [(["--variants", "pruning_0.9"], "the run has pruning_0.6"),
-                                             (["--protocol", "released"], "has protocol sound")])
+def test_several_seeds_stand_beside_their_mean(ablated, tmp_path):
+    first, retrained = ablated
+    train.main([*TINY, "--image_size", "12", "--train_size", "150", "--epochs", "2", "--lr", "0.05", "--run_dir",
+                str(tmp_path), "--seed", "1"])
+    prune.main([*TINY, "--prune_epochs", "1", "--lr", "0.01", "--run_dir", str(tmp_path)])
+    ablation.main([*FLAGS, "--run_dir", str(first.run_dir), str(tmp_path), "--choices", "rmia_population",
+                   "--retrained", str(retrained.run_dir)])
+    found = {row["attack"]: row for row in rows(first, "rmia_population", "NR")}["RMIA (population)"]
+    assert found["seeds"] == [0, 1] and len(found["auc"]["per_seed"]) == 2
+    assert found["auc"]["difference"] == pytest.approx(np.mean(found["auc"]["per_seed"]))
+    assert all(row["seeds"] == [0] for row in rows(first, "best_epoch"))
+    text = ablation.table(first).blocks
+    assert [heading.rsplit("; ", 1)[1] for heading in text] == ["seed 0, 1", "seed 0"]
+    assert all(len(cell.split()) == 2 for cell in next(iter(text.values()))["AUC seed by seed"])
+
+
+@pytest.mark.parametrize(("flags", "says"), [
+    (["--variants", "pruning_0.9"], "has pruning_0.6"), (["--protocol", "released"], "has protocol sound"),
+    (["--choices"], "--choices needs one of augmented_members")])
 def test_bad_flags(ablated, flags, says):
     with pytest.raises(UsageError, match=says):
         ablation.main([*FLAGS, "--run_dir", str(ablated[0].run_dir), *flags])
@@ -139,7 +156,7 @@ def test_differences_against_the_plain_paired_bootstrap():
     member = np.arange(3000) < 1500
     before = member + rng.normal(size=3000)
     after = before + member + 0.3 * rng.normal(size=3000)
-    found = differences((before, before > 0.5), (after, after > 1), member, seed=1)
+    found = differences([((before, before > 0.5), (after, after > 1), member)])
     plain = []
     for _ in range(400):
         drawn = np.concatenate([rng.choice(np.flatnonzero(side), side.sum()) for side in (member, ~member)])
@@ -152,8 +169,29 @@ def test_differences_against_the_plain_paired_bootstrap():
         low, high = found[rate]["interval"]
         assert 0 < low < found[rate]["difference"] < high
         assert found[rate]["changed"] - found[rate]["sound"] == pytest.approx(found[rate]["difference"])
-    same = differences((before, before > 0.5), (before, before > 0.5), member, seed=1)
+    same = differences([((before, before > 0.5), (before, before > 0.5), member)])
     assert all(same[rate]["difference"] == 0 and same[rate]["interval"] == [0, 0] for rate in same)
+
+
+def test_seeds_are_combined_by_their_differences_and_never_by_their_scores():
+    rng, seeds = np.random.default_rng(0), []
+    for shift in (0.0, 100.0):  # scores of another seed may lie anywhere
+        member = np.arange(3000) < 1500
+        before = member + rng.normal(size=3000)
+        after = before + member + 0.3 * rng.normal(size=3000)
+        seeds.append(((before + shift, before > 0.5), (after + shift, after > 1), member))
+    both, alone = differences(seeds), [differences([one]) for one in seeds]
+    for rate in both:
+        each = [one[rate]["difference"] for one in alone]
+        assert both[rate]["per_seed"] == pytest.approx(each)
+        assert both[rate]["difference"] == pytest.approx(np.mean(each))
+        assert both[rate]["sound"] == pytest.approx(np.mean([one[rate]["sound"] for one in alone]))
+        width, *widths = (np.diff(one[rate]["interval"]).item() for one in [both, *alone])
+        # Two seeds halve the variance of one; the bootstrap's percentiles follow that only roughly.
+        if rate == "tpr":
+            assert width < min(widths)
+        else:
+            assert width == pytest.approx(np.sqrt(np.mean(np.square(widths)) / 2))
 
 
 def test_interpolated_tpr_lies_between_the_points_of_the_curve():
