@@ -219,7 +219,8 @@ def svg(figure):
     file = io.BytesIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "compleak", "path.simplify_threshold": 0.5}):
         figure.savefig(file, format="svg", metadata={"Date": None})
-    return re.sub(rb"(\d\.\d)\d+", rb"\1", file.getvalue())  # a tenth of a pixel is enough, and half the size
+    text = re.sub(rb"(\d\.\d)\d+", rb"\1", file.getvalue())  # a tenth of a pixel is enough, and half the size
+    return re.sub(rb"\s+", b" ", text)
 
 
 def save(figure, path):

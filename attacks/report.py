@@ -1,8 +1,8 @@
 """One self-contained report.html of a run from its saved results: tables, figures, exposed examples, deviations."""
-import base64
 import re
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote
 
 import jinja2
 
@@ -35,7 +35,9 @@ def block(caption, frame, folded=False):
 
 def image(figure, alt):
     """A figure as an inline picture for the template; one that is wide scrolls on a narrow screen."""
-    return {"data": base64.b64encode(figures.svg(figure)).decode(), "alt": alt, "wide": figure.get_figwidth() > 5}
+    # Percent-encoded: a quarter smaller than base64.
+    return {"data": quote(figures.svg(figure), safe=" !$()*+,-./:;=?@_~"), "alt": alt,
+            "wide": figure.get_figwidth() > 5}
 
 
 def of_table(table, overview=OVERVIEW):
