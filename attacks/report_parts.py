@@ -34,7 +34,7 @@ def facts(layout, configs):
                   ("Protocol", run["protocol"]), ("Picture size", f"{run['image_size']} × {run['image_size']} pixels"),
                   ("Random crops and flips in training", "yes" if run["augment"] else "no")]
     config = next(iter(configs.values()), {})
-    recorded = {"Hardware": config.get("device"), "Python": config.get("python"), "Commit": config.get("commit"),
+    recorded = {"Hardware": config.get("device"), "Python": config.get("python"),
                 "Versions": ", ".join(f"{name} {number}" for name, number in config.get("versions", {}).items())}
     return found + [(name, value or "not recorded") for name, value in recorded.items()]
 
