@@ -110,7 +110,7 @@ def over_seeds(layouts):
                     "AUC of each attack, one point a seed, and the mean; the numbers are in the table")
     return [section("seeds", "Over the seeds", tables=tables, figures=[picture], notes=[
         f"Seeds {', '.join(map(str, seeds))}: everything was trained, split and attacked anew for each. Spread is the "
-        "standard deviation between seeds; the intervals elsewhere are of the first run's points alone."])]
+        "standard deviation between seeds. The other sections, but for claims and protocol, are of the first run."])]
 
 
 def sections(layouts, data_dir=None):
