@@ -88,7 +88,7 @@ def requery(layout, copy, variants, data, device):
 
 
 def attack(layout, variants, args):
-    """NR on the original, SR on each variant, MR on each group that they fill; finished results stay.
+    """NR on the original, SR on each variant, MR on each group that they fill, or on all; finished results stay.
 
     So does an MR of the run that holds these groups among others: --variants must not make it smaller.
     """
@@ -97,6 +97,8 @@ def attack(layout, variants, args):
     for variant in variants:
         CompLeakSR.attack_variant(layout, variant, args, run_settings)
     groups = {name: members for name, members in multi.GROUPS.items() if set(members) <= set(variants)}
+    if not groups and len(variants) > 1:
+        groups = {f"all {len(variants)}": variants}
     saved = read_current(layout, ORIGINAL, "MR.json", "the command again") or {"inputs": {"groups": {}}}
     known = saved["inputs"]["groups"]
     more = len(known) > len(groups) and all(known.get(name) == list(map(str, groups[name])) for name in groups)

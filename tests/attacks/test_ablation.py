@@ -116,6 +116,18 @@ def test_fewer_variants_do_not_make_the_runs_own_results_smaller(ablated):
     path.write_bytes(whole)
 
 
+def test_mr_takes_all_variants_where_they_fill_no_group(ablated, monkeypatch):
+    layout, taken = ablated[0], []
+    monkeypatch.setattr(ablation.multi, "GROUPS", {"pruned four": [Variant("pruning", d) for d in ("0.6", "0.7")]})
+    monkeypatch.setattr(ablation.multi, "attack_groups", lambda *args: taken.append(args[3]))
+    monkeypatch.setattr(ablation.CompLeakSR, "attack_variant", lambda *args: None)
+    args = ablation.arguments([*FLAGS, "--run_dir", str(layout.run_dir)])
+    pair = [PRUNED, Variant("quantization", "int8")]
+    for variants in ([PRUNED], pair, [PRUNED, Variant("pruning", "0.7")]):
+        ablation.attack(layout, variants, args)
+    assert taken == [{"all 2": pair}, {"pruned four": [PRUNED, Variant("pruning", "0.7")]}]
+
+
 def test_several_seeds_stand_beside_their_mean(ablated, tmp_path):
     first, retrained = ablated
     train.main([*TINY, "--image_size", "12", "--train_size", "150", "--epochs", "2", "--lr", "0.05", "--run_dir",
