@@ -133,7 +133,10 @@ def _choices(choice, args):
 
 
 def pair_retrained(layouts, folders):
-    """{protocol: [(sound run, its Layout retrained under that protocol)]} of the folders named with --retrained."""
+    """{protocol: [(sound run, its Layout retrained under that protocol)]} of the folders named with --retrained.
+
+    UsageError for a folder that differs from its sound run in more than the protocol, or in nothing, or is a second one.
+    """
     sound = {load_split(layout).fingerprint: layout for layout in layouts}
     found = {}
     for folder in folders:
@@ -142,8 +145,26 @@ def pair_retrained(layouts, folders):
         if layout is None:
             raise UsageError(f"--retrained {folder}: its split is that of no --run_dir; train it with the same data, "
                              "--seed and --train_size")
-        found.setdefault(read_run(other)["protocol"], []).append((layout, other))
+        name = read_run(other)["protocol"]
+        if name == protocol.SOUND:
+            raise UsageError(f"--retrained {folder}: its protocol is sound; name a run of train.py --protocol …")
+        pairs = found.setdefault(name, [])
+        if layout in [one for one, _ in pairs]:
+            raise UsageError(f"--retrained {folder}: another folder holds {name} with the same seed; name one of them")
+        _check_settings(layout, other)
+        pairs.append((layout, other))
     return found
+
+
+def _check_settings(layout, other):
+    """UsageError where a model that two runs have was trained with other settings, the protocol apart."""
+    for variant in [variant for variant in layout.variants() if variant in other.variants()]:
+        ours, theirs = (read_json(one.file(variant, "target", "config.json"), one.command(variant)).get("settings", {})
+                        for one in (layout, other))
+        for name in sorted({*ours, *theirs} - runs.FREE - protocol.TRAINING.keys()):
+            if ours.get(name) != theirs.get(name):
+                raise UsageError(f"--retrained {other.run_dir}: {name} of the model {variant} is {theirs.get(name)}, in "
+                                 f"{layout.run_dir} it is {ours.get(name)}; train it with the settings of that run")
 
 
 def compare_retrained(name, pairs, variants, args):

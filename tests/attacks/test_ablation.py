@@ -33,14 +33,20 @@ def small():
         yield
 
 
+def make(folder, protocol_name="sound", seed=0, fine_tuning=1):
+    """A run of original and pruned_0.6; returns its folder as text."""
+    train.main([*TINY, "--image_size", "12", "--train_size", "150", "--epochs", "2", "--lr", "0.05", "--run_dir",
+                str(folder), "--protocol", protocol_name, "--seed", str(seed)])
+    prune.main([*TINY, "--prune_epochs", str(fine_tuning), "--lr", "0.01", "--run_dir", str(folder)])
+    return str(folder)
+
+
 @pytest.fixture(scope="module")
 def ablated(small, tmp_path_factory):
     """(Layout of a sound run, Layout of one trained with the best epoch) after the ablation of every choice."""
     folders = [tmp_path_factory.mktemp(name) for name in ("sound", "retrained")]
-    for folder, protocol_name in zip(folders, ("sound", "best_epoch"), strict=True):
-        train.main([*TINY, "--image_size", "12", "--train_size", "150", "--epochs", "2", "--lr", "0.05", "--run_dir",
-                    str(folder), "--protocol", protocol_name])
-        prune.main([*TINY, "--prune_epochs", "1", "--lr", "0.01", "--run_dir", str(folder)])
+    make(folders[0])
+    make(folders[1], "best_epoch")
     choices = [choice for choice in [*ablation.ALONE, "together"] if choice != "int8_shadow"]
     ablation.main([*FLAGS, "--run_dir", str(folders[0]), "--choices", *choices, "--retrained", str(folders[1])])
     return tuple(Layout(folder, "digits", "resnet18") for folder in folders)
@@ -130,10 +136,8 @@ def test_mr_takes_all_variants_where_they_fill_no_group(ablated, monkeypatch):
 
 def test_several_seeds_stand_beside_their_mean(ablated, tmp_path):
     first, retrained = ablated
-    train.main([*TINY, "--image_size", "12", "--train_size", "150", "--epochs", "2", "--lr", "0.05", "--run_dir",
-                str(tmp_path), "--seed", "1"])
-    prune.main([*TINY, "--prune_epochs", "1", "--lr", "0.01", "--run_dir", str(tmp_path)])
-    ablation.main([*FLAGS, "--run_dir", str(first.run_dir), str(tmp_path), "--choices", "rmia_population",
+    second = make(tmp_path / "sound", seed=1)
+    ablation.main([*FLAGS, "--run_dir", str(first.run_dir), second, "--choices", "rmia_population",
                    "--retrained", str(retrained.run_dir)])
     found = {row["attack"]: row for row in rows(first, "rmia_population", "NR")}["RMIA (population)"]
     assert found["seeds"] == [0, 1] and len(found["auc"]["per_seed"]) == 2
@@ -142,6 +146,24 @@ def test_several_seeds_stand_beside_their_mean(ablated, tmp_path):
     text = ablation.table(first).blocks
     assert [heading.rsplit("; ", 1)[1] for heading in text] == ["seed 0, 1", "seed 0"]
     assert all(len(cell.split()) == 2 for cell in next(iter(text.values()))["AUC seed by seed"])
+    alone = {row["attack"]: row["auc"]["difference"] for row in rows(first, "best_epoch", "NR")}
+    ablation.main([*FLAGS, "--run_dir", str(first.run_dir), second, "--choices", "--retrained",
+                   make(tmp_path / "retrained", "best_epoch", seed=1), str(retrained.run_dir)])
+    both = {row["attack"]: row["auc"]["per_seed"] for row in rows(first, "best_epoch", "NR")}
+    assert {name: differences[1] for name, differences in both.items()} == alone
+    assert any(differences[0] != differences[1] for differences in both.values())
+
+
+def test_retrained_runs_differ_in_the_protocol_alone(ablated, tmp_path):
+    sound, retrained = ablated[0].run_dir, str(ablated[1].run_dir)
+    other = make(tmp_path / "longer", "best_epoch", fine_tuning=2)
+    for folders, says in (
+            ([retrained, retrained], "another folder holds best_epoch with the same seed"),
+            ([str(sound)], "its protocol is sound"),
+            ([other], "epochs of the model pruning_0.6 is 2, in .* it is 1; train it with the settings of that run"),
+            ([make(tmp_path / "seed", "best_epoch", seed=1)], "its split is that of no --run_dir")):
+        with pytest.raises(UsageError, match=says):
+            ablation.main([*FLAGS, "--run_dir", str(sound), "--choices", "--retrained", *folders])
 
 
 @pytest.mark.parametrize(("flags", "says"), [
