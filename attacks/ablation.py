@@ -135,7 +135,7 @@ def _choices(choice, args):
 def pair_retrained(layouts, folders):
     """{protocol: [(sound run, its Layout retrained under that protocol)]} of the folders named with --retrained.
 
-    UsageError for a folder that differs from its sound run in more than the protocol, or in nothing, or is a second one.
+    UsageError for one that differs from its sound run in more than the protocol, or in nothing, or is a second one.
     """
     sound = {load_split(layout).fingerprint: layout for layout in layouts}
     found = {}
@@ -163,8 +163,8 @@ def _check_settings(layout, other):
                         for one in (layout, other))
         for name in sorted({*ours, *theirs} - runs.FREE - protocol.TRAINING.keys()):
             if ours.get(name) != theirs.get(name):
-                raise UsageError(f"--retrained {other.run_dir}: {name} of the model {variant} is {theirs.get(name)}, in "
-                                 f"{layout.run_dir} it is {ours.get(name)}; train it with the settings of that run")
+                raise UsageError(f"--retrained {other.run_dir}: {name} of the model {variant} is {theirs.get(name)}, "
+                                 f"in {layout.run_dir} it is {ours.get(name)}; train it with the settings of that run")
 
 
 def compare_retrained(name, pairs, variants, args):
