@@ -30,13 +30,13 @@ AUGMENTED, INTERPOLATED = "augmented_members", "interpolated_tpr"
 
 
 def derive(layout, variants, choices):
-    """The Layout of a copy of the run under other choices: links to what they leave as it is.
+    """The Layout of a copy of the run under other choices, or under none: links to what they leave as it is.
 
     Where members are augmented among other choices, that is what the copy with augmented members alone holds.
     """
-    copy = _copy(layout, TOGETHER if len(choices) > 1 else "".join(choices))
+    copy = _copy(layout, TOGETHER if len(choices) > 1 else "".join(choices) or protocol.SOUND)
     split = read_json(layout.result(ORIGINAL, "split.json"), layout.command(ORIGINAL))
-    run_settings = {**split["run"], "protocol": protocol.name("+".join(choices))}
+    run_settings = {**split["run"], "protocol": protocol.name("+".join(choices) or protocol.SOUND)}
     write_json(copy.result(ORIGINAL, "split.json"), {**split, "run": run_settings})
     queried = choices & {AUGMENTED}
     source = _copy(layout, AUGMENTED) if queried else layout
@@ -88,23 +88,45 @@ def requery(layout, copy, variants, data, device):
 
 
 def attack(layout, variants, args):
-    """NR on the original, SR on each variant, MR on each group that they fill, or on all; finished results stay.
-
-    So does an MR of the run that holds these groups among others: --variants must not make it smaller.
-    """
+    """NR on the original, SR on each variant, MR on each group that they fill, or on all; finished results stay."""
     run_settings = read_run(layout)
     CompLeakNR.attack_variant(layout, ORIGINAL, args, run_settings)
     for variant in variants:
         CompLeakSR.attack_variant(layout, variant, args, run_settings)
-    groups = {name: members for name, members in multi.GROUPS.items() if set(members) <= set(variants)}
-    if not groups and len(variants) > 1:
-        groups = {f"all {len(variants)}": variants}
-    saved = read_current(layout, ORIGINAL, "MR.json", "the command again") or {"inputs": {"groups": {}}}
-    known = saved["inputs"]["groups"]
-    more = len(known) > len(groups) and all(known.get(name) == list(map(str, groups[name])) for name in groups)
-    if groups and not more:
+    groups = _groups(variants)
+    if groups and not (_others(layout, groups) and _holds(layout, groups)):
         multi.attack_groups(layout, run_settings["seed"], choose_device(args.device), groups, args.shadow_num,
                             protocol.parse(run_settings["protocol"]))
+
+
+def attack_sound(layout, variants, args):
+    """The Layout of a sound run's results on these variants: itself, or a copy where it would lose groups of its MR."""
+    groups = _groups(variants)
+    if groups and _others(layout, groups) and not _holds(layout, groups):
+        layout = derive(layout, [ORIGINAL, *variants], frozenset())
+    attack(layout, variants, args)
+    return layout
+
+
+def _groups(variants):
+    """{name: [Variant]} of the paper's groups that these variants fill, else of all of them where there are several."""
+    groups = {name: members for name, members in multi.GROUPS.items() if set(members) <= set(variants)}
+    return groups or ({f"all {len(variants)}": variants} if len(variants) > 1 else {})
+
+
+def _known_groups(layout):
+    saved = read_current(layout, ORIGINAL, "MR.json", "the command again")
+    return saved["inputs"]["groups"] if saved else {}
+
+
+def _holds(layout, groups):
+    known = _known_groups(layout)
+    return all(known.get(name) == list(map(str, members)) for name, members in groups.items())
+
+
+def _others(layout, groups):
+    """The groups of a run's MR beyond these: attacking these alone would lose them."""
+    return _known_groups(layout).keys() - groups.keys()
 
 
 def load_data(layout, args):
@@ -116,10 +138,13 @@ def load_data(layout, args):
 
 
 def switch_on(layout, choice, variants, args):
-    """The Layout that holds a sound run's results under one choice, or under all of them together."""
-    choices = _choices(choice, args) - {INTERPOLATED}  # which reads the same scores another way
+    """The Layout that holds a sound run's results under one choice, or under all of them together.
+
+    None where they are the sound ones: interpolated_tpr reads the same scores another way.
+    """
+    choices = _choices(choice, args) - {INTERPOLATED}
     if not choices:
-        return layout
+        return None
     models = [ORIGINAL, *variants]
     copy = derive(layout, models, choices)
     if AUGMENTED in choices:
@@ -132,44 +157,10 @@ def _choices(choice, args):
     return frozenset(args.choices) - {TOGETHER} if choice == TOGETHER else frozenset({choice})
 
 
-def pair_retrained(layouts, folders):
-    """{protocol: [(sound run, its Layout retrained under that protocol)]} of the folders named with --retrained.
-
-    UsageError for one that differs from its sound run in more than the protocol, or in nothing, or is a second one.
-    """
-    sound = {load_split(layout).fingerprint: layout for layout in layouts}
-    found = {}
-    for folder in folders:
-        other = replace(layouts[0], run_dir=Path(folder))
-        layout = sound.get(load_split(other).fingerprint)
-        if layout is None:
-            raise UsageError(f"--retrained {folder}: its split is that of no --run_dir; train it with the same data, "
-                             "--seed and --train_size")
-        name = read_run(other)["protocol"]
-        if name == protocol.SOUND:
-            raise UsageError(f"--retrained {folder}: its protocol is sound; name a run of train.py --protocol …")
-        pairs = found.setdefault(name, [])
-        if layout in [one for one, _ in pairs]:
-            raise UsageError(f"--retrained {folder}: another folder holds {name} with the same seed; name one of them")
-        _check_settings(layout, other)
-        pairs.append((layout, other))
-    return found
-
-
-def _check_settings(layout, other):
-    """UsageError where a model that two runs have was trained with other settings, the protocol apart."""
-    for variant in [variant for variant in layout.variants() if variant in other.variants()]:
-        ours, theirs = (read_json(one.file(variant, "target", "config.json"), one.command(variant)).get("settings", {})
-                        for one in (layout, other))
-        for name in sorted({*ours, *theirs} - runs.FREE - protocol.TRAINING.keys()):
-            if ours.get(name) != theirs.get(name):
-                raise UsageError(f"--retrained {other.run_dir}: {name} of the model {variant} is {theirs.get(name)}, "
-                                 f"in {layout.run_dir} it is {ours.get(name)}; train it with the settings of that run")
-
-
 def compare_retrained(name, pairs, variants, args):
     """Rows of runs whose models were trained under another protocol; their attacks are run where they are missing."""
     trained = [variant for variant in variants if all(variant in other.variants() for _, other in pairs)]
+    pairs = [(attack_sound(layout, trained, args), other) for layout, other in pairs]
     for _, other in pairs:
         attack(other, trained, args)
     return measure(pairs, _seeds(pairs), name, trained, INTERPOLATED in protocol.parse(name))
@@ -217,19 +208,19 @@ def open_sound(args):
 def main(argv=None):
     args = arguments(argv)
     layouts = open_sound(args)
-    retrained = pair_retrained(layouts, args.retrained)
+    retrained = runs.pair_retrained(layouts, args.retrained)
     if not (args.choices or retrained):
         raise UsageError(f"--choices needs one of {', '.join([*ALONE, TOGETHER])}, or --retrained a run folder")
     variants = chosen_variants(layouts[0], args.variants)
     for layout in layouts[1:]:
         chosen_variants(layout, map(str, variants))
-    for layout in layouts:
-        attack(layout, variants, args)
+    sound = [attack_sound(layout, variants, args) for layout in layouts]
     if len(layouts) > 1:
         runs.check_together([runs.read(layout) for layout in layouts])
     rows = []
     for choice in args.choices:
-        pairs = [(layout, switch_on(layout, choice, variants, args)) for layout in layouts]
+        pairs = [(before, switch_on(layout, choice, variants, args) or before)
+                 for before, layout in zip(sound, layouts, strict=True)]
         rows += measure(pairs, _seeds(pairs), choice, variants, INTERPOLATED in _choices(choice, args))
     for name, pairs in retrained.items():
         rows += compare_retrained(name, pairs, variants, args)

@@ -1,10 +1,12 @@
-"""Runs that are judged together: every attack's scores of each, and whether they differ in nothing but the seed."""
+"""Runs that are judged together: every attack's scores of each, and whether they differ in the seed or protocol alone."""
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from attacks.saved import attack_commands, attack_scores, read_multi, read_results
+from models import protocol
 from models.checkpoint import ORIGINAL, Layout, read_json
 from models.errors import CompLeakError, UsageError
 from models.run_settings import load_split, read_run
@@ -102,6 +104,41 @@ def check_together(runs):
                         f"--run_dir {run.layout.run_dir}: {name} of {where} is {theirs.get(name)}, in "
                         f"{first.layout.run_dir} it is {ours.get(name)}; only runs that differ in nothing but the seed "
                         "are combined: leave one out, or make it again with the other's settings")
+
+
+def pair_retrained(layouts, folders):
+    """{protocol: [(sound run, its Layout retrained under that protocol)]} of the folders named with --retrained.
+
+    UsageError for one that differs from its sound run in more than the protocol, or in nothing, or is a second one.
+    """
+    sound = {load_split(layout).fingerprint: layout for layout in layouts}
+    found = {}
+    for folder in folders:
+        other = replace(layouts[0], run_dir=Path(folder))
+        layout = sound.get(load_split(other).fingerprint)
+        if layout is None:
+            raise UsageError(f"--retrained {folder}: its split is that of no --run_dir; train it with the same data, "
+                             "--seed and --train_size")
+        name = read_run(other)["protocol"]
+        if name == protocol.SOUND:
+            raise UsageError(f"--retrained {folder}: its protocol is sound; name a run of train.py --protocol …")
+        pairs = found.setdefault(name, [])
+        if layout in [one for one, _ in pairs]:
+            raise UsageError(f"--retrained {folder}: another folder holds {name} with the same seed; name one of them")
+        _check_settings(layout, other)
+        pairs.append((layout, other))
+    return found
+
+
+def _check_settings(layout, other):
+    """UsageError where a model that two runs have was trained with other settings, the protocol apart."""
+    for variant in [variant for variant in layout.variants() if variant in other.variants()]:
+        ours, theirs = (read_json(one.file(variant, "target", "config.json"), one.command(variant)).get("settings", {})
+                        for one in (layout, other))
+        for name in sorted({*ours, *theirs} - FREE - protocol.TRAINING.keys()):
+            if ours.get(name) != theirs.get(name):
+                raise UsageError(f"--retrained {other.run_dir}: {name} of the model {variant} is {theirs.get(name)}, "
+                                 f"in {layout.run_dir} it is {ours.get(name)}; train it with the settings of that run")
 
 
 def common_keys(runs):

@@ -1,5 +1,6 @@
 """attacks/ablation.py on a tiny run: each choice moves what it should, and nothing else; finished work stays."""
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -132,6 +133,19 @@ def test_mr_takes_all_variants_where_they_fill_no_group(ablated, monkeypatch):
     for variants in ([PRUNED], pair, [PRUNED, Variant("pruning", "0.7")]):
         ablation.attack(layout, variants, args)
     assert taken == [{"all 2": pair}, {"pruned four": [PRUNED, Variant("pruning", "0.7")]}]
+
+
+def test_versions_that_fill_no_group_are_attacked_beside_a_run_that_has_groups(ablated, tmp_path, monkeypatch):
+    layout = Layout(shutil.copytree(ablated[0].run_dir, tmp_path / "copy"), "digits", "resnet18")
+    prune.main([*TINY, "--prune_epochs", "1", "--lr", "0.01", "--prune_sparsity", "0.7", "--run_dir",
+                str(layout.run_dir)])
+    monkeypatch.setattr(ablation.multi, "GROUPS", {"pruned four": [Variant("pruning", d) for d in ("0.6", "0.8")]})
+    before = layout.result(ORIGINAL, "MR.json").read_bytes()
+    ablation.main([*FLAGS, "--run_dir", str(layout.run_dir), "--choices", "in_sample_forests", "interpolated_tpr"])
+    assert layout.result(ORIGINAL, "MR.json").read_bytes() == before
+    groups = {"all 2, with the original", "all 2, without the original"}
+    assert set(moved(rows(layout, "in_sample_forests", "MR"))) == groups
+    assert {row["attack"] for row in rows(layout, "interpolated_tpr", "MR")} == groups
 
 
 def test_several_seeds_stand_beside_their_mean(ablated, tmp_path):
