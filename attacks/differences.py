@@ -131,6 +131,8 @@ def describe(choice):
     """A choice in words."""
     if choice == TOGETHER:
         return "all choices that need no models of their own"
+    if choice == protocol.RELEASED:
+        return "all choices at once, with models trained under them"
     return "; ".join(protocol.CHOICES[one] for one in protocol.CHOICES if one in protocol.parse(choice))
 
 

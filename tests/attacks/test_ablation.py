@@ -7,7 +7,7 @@ import pytest
 
 import train
 from attacks import ablation, classifiers, samia
-from attacks.differences import differences
+from attacks.differences import describe, differences
 from attacks.metrics import interpolated_tpr, roc
 from models import protocol
 from models.checkpoint import ORIGINAL, Layout, Variant, read_json, write_json
@@ -101,6 +101,8 @@ def test_the_table_shows_every_choice_with_its_words(ablated):
     assert any(protocol.CHOICES["augmented_members"] in heading for heading in made.blocks)
     assert (ablated[0].tables / "ablation.md").read_text().count("→") == 3 * len(made.frame) + 1
     assert ablation.table(ablated[1]) is None
+    assert all(protocol.CHOICES[one] in describe(f"best_epoch+{one}") for one in ("best_epoch", "l2_term"))
+    assert "trained under them" in describe("released") and "no models of their own" in describe("together")
 
 
 def test_a_second_run_repeats_nothing(ablated, capsys):
