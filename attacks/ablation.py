@@ -34,10 +34,10 @@ def derive(layout, variants, choices):
 
     Where members are augmented among other choices, that is what the copy with augmented members alone holds.
     """
-    copy = _copy(layout, TOGETHER if len(choices) > 1 else "".join(choices) or protocol.SOUND)
+    copy = _copy(layout, TOGETHER if len(choices) > 1 else "".join(choices) or "subset")
     split = read_json(layout.result(ORIGINAL, "split.json"), layout.command(ORIGINAL))
-    run_settings = {**split["run"], "protocol": protocol.name("+".join(choices) or protocol.SOUND)}
-    write_json(copy.result(ORIGINAL, "split.json"), {**split, "run": run_settings})
+    changed = {"protocol": protocol.name("+".join(choices))} if choices else {}
+    write_json(copy.result(ORIGINAL, "split.json"), {**split, "run": {**split["run"], **changed}})
     queried = choices & {AUGMENTED}
     source = _copy(layout, AUGMENTED) if queried else layout
     for variant in variants:
@@ -99,8 +99,8 @@ def attack(layout, variants, args):
                             protocol.parse(run_settings["protocol"]))
 
 
-def attack_sound(layout, variants, args):
-    """The Layout of a sound run's results on these variants: itself, or a copy where it would lose groups of its MR."""
+def attack_subset(layout, variants, args):
+    """The Layout of a run's results on these variants: itself, or a copy where it would lose groups of its MR."""
     groups = _groups(variants)
     if groups and _others(layout, groups) and not _holds(layout, groups):
         layout = derive(layout, [ORIGINAL, *variants], frozenset())
@@ -160,9 +160,7 @@ def _choices(choice, args):
 def compare_retrained(name, pairs, variants, args):
     """Rows of runs whose models were trained under another protocol; their attacks are run where they are missing."""
     trained = [variant for variant in variants if all(variant in other.variants() for _, other in pairs)]
-    pairs = [(attack_sound(layout, trained, args), other) for layout, other in pairs]
-    for _, other in pairs:
-        attack(other, trained, args)
+    pairs = [tuple(attack_subset(run, trained, args) for run in pair) for pair in pairs]
     return measure(pairs, _seeds(pairs), name, trained, INTERPOLATED in protocol.parse(name))
 
 
@@ -214,7 +212,7 @@ def main(argv=None):
     variants = chosen_variants(layouts[0], args.variants)
     for layout in layouts[1:]:
         chosen_variants(layout, map(str, variants))
-    sound = [attack_sound(layout, variants, args) for layout in layouts]
+    sound = [attack_subset(layout, variants, args) for layout in layouts]
     if len(layouts) > 1:
         runs.check_together([runs.read(layout) for layout in layouts])
     rows = []

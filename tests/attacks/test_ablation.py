@@ -148,6 +148,15 @@ def test_versions_that_fill_no_group_are_attacked_beside_a_run_that_has_groups(a
     groups = {"all 2, with the original", "all 2, without the original"}
     assert set(moved(rows(layout, "in_sample_forests", "MR"))) == groups
     assert {row["attack"] for row in rows(layout, "interpolated_tpr", "MR")} == groups
+    other = Layout(shutil.copytree(ablated[1].run_dir, tmp_path / "retrained"), "digits", "resnet18")
+    prune.main([*TINY, "--prune_epochs", "1", "--lr", "0.01", "--prune_sparsity", "0.7", "--run_dir",
+                str(other.run_dir)])
+    before = [one.result(ORIGINAL, "MR.json").read_bytes() for one in (layout, other)]
+    ablation.main([*FLAGS, "--run_dir", str(layout.run_dir), "--choices", "--retrained", str(other.run_dir)])
+    assert [one.result(ORIGINAL, "MR.json").read_bytes() for one in (layout, other)] == before
+    assert set(moved(rows(layout, "best_epoch", "MR"))) == groups
+    copy = Layout(other.run_dir / "ablation" / "subset", "digits", "resnet18")
+    assert read_json(copy.result(ORIGINAL, "split.json"), "it")["run"]["protocol"] == "best_epoch"
 
 
 def test_several_seeds_stand_beside_their_mean(ablated, tmp_path):
