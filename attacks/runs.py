@@ -1,4 +1,4 @@
-"""Runs that are judged together: every attack's scores of each, and whether they differ in the seed or protocol alone."""
+"""Runs that are judged together: every attack's scores of each, and that they differ in seed or protocol alone."""
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
