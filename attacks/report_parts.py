@@ -159,7 +159,8 @@ def _png(data, index):
 def main_rows(layout):
     """{attack and model in words: metrics}: a few NR attacks on every model, SR2's forest for every pair, every MR."""
     found = {f"{name}, {short(str(variant))}": result["attacks"][name]
-             for variant, result in read_results(layout, "NR").items() for name in BARS if name in result["attacks"]}
+             for variant, result in read_results(layout, "NR").items()
+             for name in ("SAMIA", *BARS) if name in result["attacks"]}
     found |= {f"{SR_CURVE}, original + {short(str(variant))}": result["attacks"][SR_CURVE]
               for variant, result in read_results(layout, "SR").items()}
     try:

@@ -147,6 +147,16 @@ def test_several_seeds_show_mean_spread_and_points(tmp_path, scored_run):
     assert not layouts[1].result(ORIGINAL, "report.html").exists()
 
 
+def test_the_seeds_show_samia_where_a_run_has_it(tmp_path, scored_run, edit_json):
+    layout = scored_run(tmp_path, variants=SOME)
+    path = layout.result(ORIGINAL, "NR.json")
+    attacks = json.loads(path.read_text())["attacks"]
+    assert "SAMIA, original" not in report_parts.main_rows(layout)
+    edit_json(path, attacks={"SAMIA": attacks["RMIA"], **attacks})
+    rows = report_parts.main_rows(layout)
+    assert rows["SAMIA, original"] == attacks["RMIA"] and "SAMIA, pruned 0.9" not in rows
+
+
 def test_runs_that_differ_in_more_than_the_seed_are_refused(tmp_path, scored_run, edit_json):
     layouts = [scored_run(tmp_path / str(seed), seed=seed, variants=SOME[:2]) for seed in (0, 1)]
     with pytest.raises(UsageError, match="seed 0"):
