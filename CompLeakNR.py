@@ -1,13 +1,14 @@
 """CompLeakNR: six membership inference attacks on each model by itself, original or compressed."""
 from attacks import nr
-from attacks.cli import attack_parser, open_run, variants
+from attacks.arguments import attack_parser, open_run, variants
 from attacks.inputs import read_variant
 from attacks.results import as_arrays, evaluate_all, finished, report, save
+from common.command import run
+from common.device import choose_device
+from common.errors import UsageError
+from common.files import locked
+from common.paths import ORIGINAL
 from models import protocol
-from models.checkpoint import ORIGINAL
-from models.cli import choose_device, run
-from models.errors import UsageError
-from models.files import locked
 
 
 def rmia_a(text):

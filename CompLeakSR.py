@@ -1,14 +1,14 @@
 """CompLeakSR: membership inference from the original and one compressed model together."""
 from attacks import sr
-from attacks.cli import attack_parser, open_run, variants
+from attacks.arguments import attack_parser, open_run, variants
 from attacks.inputs import check_pair, need_shadows, read_variant
 from attacks.results import as_arrays, evaluate_all, finished, report, save
 from attacks.saved import attack_commands, read_current
+from common.command import run
+from common.errors import UsageError
+from common.files import locked
+from common.paths import ORIGINAL
 from models import protocol
-from models.checkpoint import ORIGINAL
-from models.cli import run
-from models.errors import UsageError
-from models.files import locked
 
 
 def attack_variant(layout, variant, args, run_settings):

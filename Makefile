@@ -19,7 +19,7 @@ install: .venv/installed
 # The whole chain on scikit-learn's 1,797 scanned digits at 12×12 pixels and few epochs; finished stages stay.
 demo: install
 	$(SNAKEMAKE) --configfile workflow/demo.yaml $(FLAGS)
-	$(BIN)/python -m attacks.tables --dataset_name digits --run_dir demo
+	$(BIN)/python -m evaluation.tables --dataset_name digits --run_dir demo
 
 # The appendix's settings; what is left of it.
 reproduce: install
@@ -44,7 +44,7 @@ bench: install
 # One HTML page from saved results: make report RUN="--dataset_name cifar10 --run_dir seed_0 seed_1 --data_dir PICTURES"
 RUN ?= --dataset_name digits --run_dir demo
 report: install
-	$(BIN)/python -m attacks.report $(RUN)
+	$(BIN)/python -m evaluation.report $(RUN)
 
 # The page in headless Chromium at desktop and phone width; COMPLEAK_SCREENSHOTS=folder keeps the pictures of it.
 test-report: install

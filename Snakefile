@@ -162,7 +162,7 @@ rule figures:
     params:
         run=run,
         left=plan.combined_left(config, "tables/roc.png", "tables/auc.png"),
-        command=lambda w: plan.module(config, [seed(w)], "attacks.figures"),
+        command=lambda w: plan.module(config, [seed(w)], "evaluation.figures"),
     threads: THREADS
     shell: JOB + COMMAND
 
@@ -173,7 +173,7 @@ rule tables:
     params:
         run=run,
         left=plan.combined_left(config, "tables/models.csv", "tables/C1.csv", "tables/C2.csv"),
-        command=lambda w: plan.module(config, [seed(w)], "attacks.tables"),
+        command=lambda w: plan.module(config, [seed(w)], "evaluation.tables"),
     threads: THREADS
     shell: JOB + COMMAND
 
@@ -184,7 +184,7 @@ rule claims:
     params:
         run=RUN_DIRS[0],
         left=plan.combined_left(config, "claims.json"),
-        command=plan.module(config, SEEDS, "attacks.claims"),
+        command=plan.module(config, SEEDS, "evaluation.claims"),
     threads: THREADS
     shell: JOB + COMMAND
 

@@ -1,10 +1,11 @@
 """Stage 1: train the original models, one target and its shadows, and query them."""
 from argparse import BooleanOptionalAction
 
-from data.splits import derive_seed
-from models.checkpoint import ORIGINAL
-from models.cli import run, training_parser
-from models.resnet import build
+from common.command import run
+from common.paths import ORIGINAL
+from common.seeds import derive_seed
+from models.arguments import training_parser
+from models.networks import build
 from models.stage import Session, open_stage, run_worlds
 from models.training import Technique
 

@@ -28,17 +28,17 @@ from pathlib import Path
 import numpy as np
 
 from attacks.saved import attack_commands
+from common.command import Parser, run
+from common.errors import CompLeakError, UsageError
+from common.files import save_arrays, write_json
+from common.paths import ORIGINAL, OWN, Layout, Version
 from data.splits import to_json
 from models.audit import fingerprint, own_split, read_outputs
-from models.checkpoint import ORIGINAL, OWN, Layout, Variant, write_json
-from models.cli import Parser, run
-from models.errors import CompLeakError, UsageError
-from models.query import save_arrays
-from models.run_settings import RUN_DEFAULTS, read_run
+from models.run import RUN_DEFAULTS, read_run
 
 
 def read_folder(folder):
-    """{Variant: {world's name: Outputs}}, target first; CompLeakError, in one line, for anything that does not fit."""
+    """{Version: {world's name: Outputs}}, target first; CompLeakError, in one line, for anything that does not fit."""
     if not folder.is_dir():
         raise UsageError(f"--outputs {folder}: there is no such folder")
     parts = sorted(part for part in folder.iterdir() if part.is_dir() and not part.name.startswith("."))
@@ -59,7 +59,7 @@ def _variant(part):
         return ORIGINAL
     technique, _, degree = part.name.rpartition("_")
     try:
-        return Variant.parse(technique, degree, str(part))
+        return Version.parse(technique, degree, str(part))
     except UsageError:
         raise CompLeakError(f"{part}: a folder of answers is called original, pruning_0.6 (any sparsity), "
                             "quantization_int8 or clustering_4 (a power of two)") from None

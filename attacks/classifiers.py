@@ -10,7 +10,7 @@ from sklearn.model_selection import LeaveOneGroupOut, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from models.errors import CompLeakError
+from common.errors import CompLeakError
 
 TREES = 500
 LEAF = 30

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from attacks.features import softmax64
-from models.checkpoint import ORIGINAL
-from models.errors import CompLeakError, UsageError
-from models.files import read_json
-from models.query import Queries, load_arrays, load_queries
-from models.run_settings import load_split
+from common.errors import CompLeakError, UsageError
+from common.files import load_arrays, read_json
+from common.paths import ORIGINAL
+from models.queries import Queries, load_queries
+from models.run import load_split
 
 
 @dataclass(frozen=True)

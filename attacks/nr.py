@@ -1,22 +1,23 @@
 """No reference: six attacks on one model, each fitted on the shadow of the same variant."""
 import numpy as np
 
-from attacks import classifiers, rmia, threshold
+from attacks import classifiers, metric_based, rmia
 from attacks.features import train_based_features
 from attacks.inputs import reference_game, stacked
-from attacks.samia import accuracy_judge, samia_score, tokens, train_samia
-from data.splits import derive_seed
-from models.checkpoint import OWN
-from models.errors import CompLeakError
+from attacks.networks import accuracy_judge
+from attacks.samia import samia_score, tokens, train_samia
+from common.errors import CompLeakError
+from common.paths import OWN
+from common.seeds import derive_seed
 
 A_GRID = np.linspace(0, 1, 11)
 RELEASED_CUT = 0.7  # of the population score, in the released protocol
-# {attack: (score of one model's Answers, whether each class has its own threshold)}
+# {attack: (score of one model's Answers, whether each class has its own metric_based)}
 METRICS = {
-    "metric_based_1": (lambda model: threshold.entropy_score(model.posteriors), True),
-    "metric_based_2": (lambda model: threshold.modified_entropy_score(model.posteriors, model.labels), True),
-    "loss_threshold": (lambda model: threshold.loss_score(model.losses), False),
-    "correctness": (lambda model: threshold.correctness_score(model.logits, model.labels), False),
+    "metric_based_1": (lambda model: metric_based.entropy_score(model.posteriors), True),
+    "metric_based_2": (lambda model: metric_based.modified_entropy_score(model.posteriors, model.labels), True),
+    "loss_threshold": (lambda model: metric_based.loss_score(model.losses), False),
+    "correctness": (lambda model: metric_based.correctness_score(model.logits, model.labels), False),
 }
 
 
@@ -83,9 +84,9 @@ def _thresholds(target, shadows):
     for name, (score, per_class) in METRICS.items():
         on_shadows, scores = np.concatenate([score(shadow) for shadow in shadows]), score(target)
         if per_class:
-            cuts = threshold.fit_class_thresholds(on_shadows, member, labels, target.logits.shape[1])[target.labels]
+            cuts = metric_based.fit_class_thresholds(on_shadows, member, labels, target.logits.shape[1])[target.labels]
         else:
-            cuts = threshold.fit_threshold(on_shadows, member)
+            cuts = metric_based.fit_threshold(on_shadows, member)
         results[name] = (scores, scores >= cuts)
     return results
 
@@ -125,7 +126,7 @@ def _rmia(target, shadows, a, released):
     member = stacked(shadows, "member")
     if a == "auto":
         a = rmia.choose_a(*mirrored, member, A_GRID)
-    cut = threshold.fit_threshold(rmia.ratio(*mirrored, a), member)
+    cut = metric_based.fit_threshold(rmia.ratio(*mirrored, a), member)
     ratio = rmia.ratio(*reference_game(target, target.index, shadows), a)
     if released:
         everywhere = np.unique(np.concatenate([shadow.index for shadow in shadows]))

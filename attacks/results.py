@@ -1,11 +1,10 @@
 """Result files and what is printed of them: attacks' scores and metrics, saved beside the target they score."""
 import numpy as np
 
-from attacks.intervals import auc_interval, bootstrap, percentile_interval, resamples_of
-from attacks.metrics import FPRS, auc, balanced_accuracy, checked, interpolated_tpr, resolvable, tpr_at_fpr
-from data.splits import derive_seed
-from models.checkpoint import read_json, write_json
-from models.query import load_arrays, save_arrays
+from common.files import load_arrays, read_json, save_arrays, write_json
+from common.intervals import auc_interval, bootstrap, percentile_interval, resamples_of
+from common.metrics import FPRS, auc, balanced_accuracy, checked, interpolated_tpr, resolvable, tpr_at_fpr
+from common.seeds import derive_seed
 
 # 2 added the TPR at 1% FPR; what an older version wrote is made again.
 FORMAT = 2

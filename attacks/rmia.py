@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from attacks.metrics import auc
-from models.errors import CompLeakError
+from common.errors import CompLeakError
+from common.metrics import auc
 
 
 def ratio(p_target, p_references, usable, a):

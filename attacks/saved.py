@@ -1,11 +1,12 @@
 """What a run has saved, what it lacks, and the commands that make it: for tables, figures and the stages after."""
 from attacks.results import FORMAT, load_scores
-from models.checkpoint import DEGREES, ORIGINAL, read_json
-from models.errors import CompLeakError
+from common.errors import CompLeakError
+from common.files import read_json
+from common.paths import DEGREES, ORIGINAL
 
 
 def read_results(layout, setting):
-    """{Variant: values of its NR.json or SR.json}; one line is printed on those that are absent or out of date."""
+    """{Version: values of its NR.json or SR.json}; one line is printed on those that are absent or out of date."""
     wanted = [v for v in layout.wanted if setting == "NR" or v != ORIGINAL]
     found = {v: read_current(layout, v, f"{setting}.json", attack_commands(layout, setting, [v])) for v in wanted}
     missing = [v for v in wanted if found[v] is None]
@@ -15,7 +16,7 @@ def read_results(layout, setting):
 
 
 def read_configs(layout):
-    """{Variant: values of the target's config.json}; one line is printed on the models that are missing."""
+    """{Version: values of the target's config.json}; one line is printed on the models that are missing."""
     found = layout.variants()
     missing = [variant for variant in layout.wanted if variant not in found]
     if missing:
@@ -26,7 +27,7 @@ def read_configs(layout):
 
 def read_multi(layout):
     """Values of MR.json; CompLeakError names the command where it is absent or out of date."""
-    made_by = f"python -m attacks.multi {layout.flags}"
+    made_by = f"python -m attacks.mr {layout.flags}"
     result = read_current(layout, ORIGINAL, "MR.json", made_by)
     if result is None:
         raise CompLeakError(f"{layout.result(ORIGINAL, 'MR.json')} is missing or out of date: run {made_by}")

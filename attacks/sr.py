@@ -5,7 +5,7 @@ from attacks.classifiers import cross_fit
 from attacks.features import sr_features, train_based_features
 from attacks.inputs import stacked
 from attacks.nr import fits
-from data.splits import derive_seed
+from common.seeds import derive_seed
 
 
 def attack(original, compressed, seed):

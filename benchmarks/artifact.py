@@ -2,8 +2,8 @@
 import subprocess
 
 from benchmarks.common import Row, cuda_only, parse, parser, save, seconds
-from models.cli import run
-from models.errors import CompLeakError
+from common.command import run
+from common.errors import CompLeakError
 
 GOAL = 10
 ROW = Row("artifact", "the whole artifact (18 models, queries, 9 × NR, 8 × SR, MR, tables) on one H200-class GPU",

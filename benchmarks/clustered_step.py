@@ -1,9 +1,10 @@
 """A step of clustered fine-tuning against a plain training step; pruning's beside it."""
 from benchmarks.common import Row, fastest, parse, parser, rounded, save
 from benchmarks.training import epoch, new_model
-from models.cli import choose_device, positive, run, use_bfloat16
-from models.codebook import Clustering
-from models.magnitude import Pruning
+from common.command import positive, run
+from common.device import choose_device, use_bfloat16
+from models.compression.clustering import Clustering
+from models.compression.pruning import Pruning
 from models.training import Technique
 
 GOAL = 1.2

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import torch
 
-from models.checkpoint import write_json
-from models.cli import Parser, choose_device
-from models.errors import UsageError
+from common.command import Parser
+from common.device import choose_device
+from common.errors import UsageError
+from common.files import write_json
 from models.stage import device_name
 
 FORMAT = 1

@@ -7,10 +7,11 @@ import torch
 from benchmarks.common import Row, parse, parser, save
 from benchmarks.made_up import write_run
 from benchmarks.training import new_model
-from models import codebook, int8, magnitude
-from models.checkpoint import ALL_VARIANTS, ORIGINAL, save_weights
-from models.cli import positive, run
-from models.errors import UsageError
+from common.command import positive, run
+from common.errors import UsageError
+from common.paths import ALL_VERSIONS, ORIGINAL
+from models.compression import clustering, int8, pruning
+from models.weights import save_weights
 
 GOAL = 1e9
 ROW = Row("disk", "disk of one complete run: 18 models, their queries and sensitivities", "≤ 1 GB",
@@ -26,12 +27,12 @@ def packed(variant):
     """The tensors that one variant of an untrained ResNet-18 is saved as: training changes values, not their number."""
     model = new_model(torch.device("cpu"))
     if variant.technique == "pruning":
-        magnitude.Pruning(model, float(variant.degree))
-        return magnitude.pack(model)
+        pruning.Pruning(model, float(variant.degree))
+        return pruning.pack(model)
     if variant.technique == "clustering":
         bit = int(variant.degree).bit_length() - 1
-        codebook.Clustering(model, bit)
-        return codebook.pack(model, bit)
+        clustering.Clustering(model, bit)
+        return clustering.pack(model, bit)
     if variant.technique == "quantization":
         prepared = int8.prepare(model).train()
         prepared(torch.randn(8, 3, 32, 32))
@@ -41,8 +42,8 @@ def packed(variant):
 
 def write_all(folder, scored):
     """Every large file of a run in a folder: weights, queries of every row, sensitivities of the scored ones."""
-    layout = write_run(folder, ALL_VARIANTS, scored, sensitivity=True)
-    for variant in ALL_VARIANTS:
+    layout = write_run(folder, ALL_VERSIONS, scored, sensitivity=True)
+    for variant in ALL_VERSIONS:
         tensors = packed(variant)
         for world in ("target", "shadow_0"):
             save_weights(layout.file(variant, world, "weights.pt"), tensors, {})

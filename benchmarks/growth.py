@@ -7,14 +7,15 @@ from attacks import classifiers
 from attacks.samia import train_samia
 from benchmarks.common import Row, parse, parser, rounded, save
 from benchmarks.nr_sr import measure
+from common.command import positive, run
+from common.device import choose_device
+from common.paths import Version
 from data import splits
-from models.checkpoint import Variant
-from models.cli import choose_device, positive, run
 
 GOAL, SMALL = 2.2, 0.5
 ROW = Row("growth", "growth of NR + SR with the points, 5,000 to 40,000 rows a world, and with 1, 2, 4, 8 shadows",
           f"twice the points at most {GOAL} × the time, k shadows k ×", "python -m benchmarks.growth")
-PRUNED = [Variant("pruning", "0.6")]
+PRUNED = [Version("pruning", "0.6")]
 
 
 def samia_epoch(rows, device):

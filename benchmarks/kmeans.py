@@ -4,10 +4,10 @@ import torch
 from sklearn.cluster import KMeans
 
 from benchmarks.common import Row, fastest, parse, parser, rounded, save
-from models.cli import positive, run
-from models.codebook import kmeans_1d, nearest
-from models.errors import CompLeakError
-from models.resnet import build, compressible_layers
+from common.command import positive, run
+from common.errors import CompLeakError
+from models.compression.clustering import kmeans_1d, nearest
+from models.networks import build, compressible_layers
 
 GOAL, EXCESS = 15, 0.001
 ROW = Row("kmeans", "k-means of every layer of ResNet-18 (11.2 M weights), k = 16",

@@ -1,10 +1,12 @@
 """A run folder whose models' answers are drawn at random in a realistic shape: what the attacks' benchmarks read."""
 import numpy as np
 
-from data.splits import derive_seed, make_split, to_json
-from models.checkpoint import ORIGINAL, Layout, write_json
-from models.query import losses, save_arrays
-from models.run_settings import RUN_DEFAULTS
+from common.files import save_arrays, write_json
+from common.paths import ORIGINAL, Layout
+from common.seeds import derive_seed
+from data.splits import make_split, to_json
+from models.queries import losses
+from models.run import RUN_DEFAULTS
 
 CLASSES = 10
 

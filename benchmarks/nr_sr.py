@@ -11,8 +11,9 @@ import CompLeakNR
 import CompLeakSR
 from benchmarks.common import Row, cuda_only, parse, parser, rounded, save, seconds
 from benchmarks.made_up import write_run
-from models.checkpoint import ALL_VARIANTS, ORIGINAL, Variant
-from models.cli import choose_device, positive, run
+from common.command import positive, run
+from common.device import choose_device
+from common.paths import ALL_VERSIONS, ORIGINAL, Version
 
 ONE_GOAL, ALL_GOAL = 120, 180
 ONE = Row("nr_sr", "NR + SR of one variant, 10,000 + 10,000 points, both worlds, without SAMIA",
@@ -60,7 +61,7 @@ def main(argv=None):
     args = parse(p, argv, about=("device", "results", "all"))
     row, goal = (ALL, ALL_GOAL) if args.all else (ONE, ONE_GOAL)
     device = cuda_only(args.device, row) if args.all else choose_device(args.device)
-    variants = ALL_VARIANTS if args.all else [Variant("pruning", "0.6")]
+    variants = ALL_VERSIONS if args.all else [Version("pruning", "0.6")]
     taken = measure(variants, args.scored, device, sensitivity=args.all)
     parts = ", ".join(f"{stage} {some:.1f}" for stage, some in taken.items() if stage != "all" and some >= 0.05)
     save(row, args, device, f"{taken['all']:.0f} s ({parts})", taken["all"] <= goal, rounded(taken),

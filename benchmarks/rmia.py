@@ -4,7 +4,7 @@ import torch
 
 from attacks.rmia import population_score
 from benchmarks.common import Row, fastest, parse, parser, rounded, save
-from models.cli import positive, run
+from common.command import positive, run
 
 GOAL = 100
 ROW = Row("rmia", "RMIA scores, 20,000 points × population of 10,000", f"≥ {GOAL} × a double loop",

@@ -5,7 +5,8 @@ from torch.nn import functional as F
 
 from attacks import samia
 from benchmarks.common import Row, fastest, parse, parser, rounded, save
-from models.cli import choose_device, positive, run
+from common.command import positive, run
+from common.device import choose_device
 
 GOAL = 1.5
 ROW = Row("samia", "SAMIA's training, batch 128, 10 classes", f"≥ {GOAL} × a plain eager loop",

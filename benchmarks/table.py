@@ -1,8 +1,8 @@
 """The table of all benchmarks, from the JSON that they left: goal, measured, command."""
 from benchmarks import artifact, clustered_step, disk, growth, kmeans, nr_sr, rmia, samia, training
 from benchmarks.common import FORMAT, parser
-from models.checkpoint import atomic, read_json
-from models.cli import run
+from common.command import run
+from common.files import atomic, read_json
 
 ROWS = (artifact.ROW, training.GPU, training.CPU, nr_sr.ONE, samia.ROW, nr_sr.ALL, rmia.ROW, kmeans.ROW,
         clustered_step.ROW, disk.ROW, growth.ROW)

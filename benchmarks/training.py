@@ -8,10 +8,11 @@ from torch import multiprocessing
 from torch.nn import functional as F
 
 from benchmarks.common import Row, fastest, parse, parser, rounded, save, seconds
+from common.command import positive, run
+from common.device import choose_device, use_bfloat16
+from common.errors import CompLeakError
 from data.augment import normalise
-from models.cli import choose_device, positive, run, use_bfloat16
-from models.errors import CompLeakError
-from models.resnet import build
+from models.networks import build
 from models.training import MOMENTUM, WEIGHT_DECAY, Recipe, Technique, train
 
 STATISTICS = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))

@@ -1,7 +1,8 @@
 """Stage 2c: cluster the original models' weights into 2^bit centroids a layer, fine-tune and query them."""
-from models import codebook
-from models.checkpoint import Variant
-from models.cli import run, training_parser
+from common.command import run
+from common.paths import Version
+from models.arguments import training_parser
+from models.compression import clustering
 from models.stage import Session, open_stage, run_worlds
 
 
@@ -12,8 +13,8 @@ def main(argv=None):
     args = p.parse_args(argv)
     stage = open_stage(args)
     for bit in args.bit:
-        run_worlds(stage, Variant("clustering", str(2**bit)), lambda model, _, bit=bit: Session(
-            model, codebook.Clustering(model, bit), lambda trained, bit=bit: codebook.pack(trained, bit)))
+        run_worlds(stage, Version("clustering", str(2**bit)), lambda model, _, bit=bit: Session(
+            model, clustering.Clustering(model, bit), lambda trained, bit=bit: clustering.pack(trained, bit)))
 
 
 if __name__ == "__main__":

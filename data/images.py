@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from models.errors import CompLeakError, UsageError
-from models.files import atomic, read_json, write_json
+from common.errors import CompLeakError, UsageError
+from common.files import atomic, read_json, write_json
 
 DATASETS = Path(__file__).resolve().parent / "datasets"
 NAMES = ("cifar10", "digits", "imagefolder")

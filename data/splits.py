@@ -5,16 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.errors import CompLeakError, UsageError
+from common.errors import CompLeakError, UsageError
+from common.seeds import derive_seed
 
 FORMAT = 1
 SCORED_AT_MOST = 10_000
-
-
-def derive_seed(seed, *role):
-    """A 63-bit seed for one role (words and numbers), the same in every process and on every machine."""
-    digest = hashlib.sha256(json.dumps([int(seed), *role]).encode()).digest()
-    return int.from_bytes(digest[:8], "little") >> 1
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data.splits import SCORED_AT_MOST, Split, check_disjoint, derive_seed, make_world
-from models.errors import CompLeakError
-from models.query import FORMAT, logits_of, losses, read_npz, save_arrays, sensitivity_of
+from common.errors import CompLeakError
+from common.files import FORMAT, read_npz, save_arrays
+from common.seeds import derive_seed
+from data.splits import SCORED_AT_MOST, Split, check_disjoint, make_world
+from models.queries import logits_of, losses, sensitivity_of
 
 KINDS = {"logits": ("f", 2, "floating-point, [n, classes]"), "labels": ("iu", 1, "whole numbers, [n]"),
          "index": ("iu", 1, "whole numbers, [n]"), "member": ("b", 1, "bool, [n]")}

@@ -1,5 +1,5 @@
 """How a run is measured: soundly, or with choices of the code that the paper's authors released (design: Soundness)."""
-from models.errors import UsageError
+from common.errors import UsageError
 
 SOUND, RELEASED = "sound", "released"
 TRAINING = {

@@ -10,15 +10,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from common.device import choose_device, use_bfloat16
+from common.errors import CompLeakError, UsageError
+from common.files import atomic, locked, read_json, save_arrays, write_json
+from common.paths import ORIGINAL, Layout
 from data import images, splits
 from models import protocol, training
-from models.checkpoint import ORIGINAL, Layout, Progress, load_model, read_weights, save_weights
-from models.cli import choose_device, use_bfloat16
-from models.errors import CompLeakError, UsageError
-from models.files import atomic, locked, read_json, write_json
-from models.query import augmented, is_current, load_queries, losses, query, save_arrays, sensitivity
-from models.run_settings import RUN_DEFAULTS, given_settings, load_split, read_run, saved_run
-from models.selection import BestEpoch
+from models.best_epoch import BestEpoch
+from models.queries import augmented, is_current, load_queries, losses, query, sensitivity
+from models.run import RUN_DEFAULTS, given_settings, load_split, read_run, saved_run
+from models.weights import Progress, load_model, read_weights, save_weights
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import torch
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from common.errors import CompLeakError
+from common.seeds import derive_seed
 from data.augment import crop_and_flip, draw, normalise
-from data.splits import derive_seed
-from models.errors import CompLeakError
 
 MOMENTUM = 0.9
 WEIGHT_DECAY = 5e-4
@@ -36,7 +36,7 @@ class Recipe:
 
 
 class LastEpoch:
-    """Which epoch's weights are kept: the last one's. The base of `models.selection.BestEpoch`."""
+    """Which epoch's weights are kept: the last one's. The base of `models.best_epoch.BestEpoch`."""
 
     def stop_after(self, model):
         """Called at the end of each epoch: whether training ends here."""

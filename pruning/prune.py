@@ -1,7 +1,8 @@
 """Stage 2a: prune the original models by magnitude at one or several sparsities, fine-tune and query them."""
-from models import magnitude
-from models.checkpoint import Variant
-from models.cli import run, training_parser
+from common.command import run
+from common.paths import Version
+from models.arguments import training_parser
+from models.compression import pruning
 from models.stage import Session, open_stage, run_worlds
 
 
@@ -10,11 +11,11 @@ def main(argv=None):
     p.add_argument("--prune_sparsity", type=float, nargs="+", default=[0.6],
                    help="fraction of each layer's weights that become zero, in (0, 1); several give several models")
     args = p.parse_args(argv)
-    variants = {sparsity: Variant.parse("pruning", sparsity, "--prune_sparsity") for sparsity in args.prune_sparsity}
+    variants = {sparsity: Version.parse("pruning", sparsity, "--prune_sparsity") for sparsity in args.prune_sparsity}
     stage = open_stage(args)
     for sparsity, variant in variants.items():
         run_worlds(stage, variant, lambda model, _, sparsity=sparsity: Session(
-            model, magnitude.Pruning(model, sparsity), magnitude.pack))
+            model, pruning.Pruning(model, sparsity), pruning.pack))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Stage 2b: quantise the original models to int8 with quantisation-aware fine-tuning, convert and query them."""
-from models import int8
-from models.checkpoint import DEGREES, Variant
-from models.cli import run, training_parser
+from common.command import run
+from common.paths import DEGREES, Version
+from models.arguments import training_parser
+from models.compression import int8
 from models.stage import Session, open_stage, run_worlds
 
 
@@ -15,7 +16,7 @@ def main(argv=None):
         model = int8.prepare(original)
         return Session(model, int8.QuantisationAware(model), int8.convert)
 
-    run_worlds(stage, Variant("quantization", args.degree), start)
+    run_worlds(stage, Version("quantization", args.degree), start)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,12 @@ import pytest
 from PIL import Image
 
 from attacks.results import evaluate_all, save
+from common.files import read_json, save_arrays, write_json
+from common.paths import ALL_VERSIONS, ORIGINAL, Layout
 from data import splits
 from data.images import CIFAR10_CLASSES
-from models.checkpoint import ALL_VARIANTS, ORIGINAL, Layout, read_json, write_json
-from models.query import losses, save_arrays
-from models.run_settings import RUN_DEFAULTS
+from models.queries import losses
+from models.run import RUN_DEFAULTS
 
 ROOT = Path(__file__).resolve().parent.parent
 NR_ATTACKS = ("metric_based_1", "metric_based_2", "train_based_2 (RF)", "RMIA")
@@ -109,7 +110,7 @@ def scored_run():
     data: a Dataset, whose pictures then belong to the run, or None; scored: members, and as many non-members.
     """
 
-    def make(folder, seed=0, label="made up", data=None, scored=300, variants=ALL_VARIANTS):
+    def make(folder, seed=0, label="made up", data=None, scored=300, variants=ALL_VERSIONS):
         layout = Layout(folder, "digits", "resnet18")
         n, known = (len(data.labels), data.fingerprint) if data else (6 * scored, "made up")
         split = splits.make_split(n, seed, train_size=n // 2 - scored, data_fingerprint=known)

@@ -9,8 +9,8 @@ from PIL import Image
 from tqdm import tqdm
 
 import train
-from models import cli
-from models.errors import CompLeakError
+from common import command
+from common.errors import CompLeakError
 from pruning import prune
 from quantization import qat
 
@@ -20,7 +20,7 @@ DIGITS = ["--dataset_name", "digits", "--image_size", "8"]
 def outcome(main, argv, capsys):
     """(exit code, the lines on stderr) of a command run in this process as its script runs it."""
     with pytest.raises(SystemExit) as stop:
-        cli.run(main, [str(word) for word in argv])
+        command.run(main, [str(word) for word in argv])
     return stop.value.code, [line for line in capsys.readouterr().err.splitlines() if line.strip()]
 
 
@@ -145,7 +145,7 @@ def test_unknown_errors_are_not_hidden():
         raise ValueError("a bug")
 
     with pytest.raises(ValueError, match="a bug"):
-        cli.run(main, [])
+        command.run(main, [])
 
 
 def test_scripts_end_without_a_traceback(root, tmp_path):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.checkpoint import ALL_VARIANTS, ORIGINAL, Layout
-from models.query import load_queries
+from common.paths import ALL_VERSIONS, ORIGINAL, Layout
+from models.queries import load_queries
 
 PRUNED, CLUSTERED = "--compress_degree 0.6 0.7 0.8 0.9", "--compress_degree 4 8 16"
 COMMANDS = {
@@ -71,7 +71,7 @@ def layout(chain):
 
 
 def test_stages_leave_the_appendix_folders(chain, layout):
-    for variant in ALL_VARIANTS:
+    for variant in ALL_VERSIONS:
         for world in ("target", "shadow_0"):
             for file in ("weights.pt", "config.json", "log.jsonl", "queries.npz", "sensitivity.npz"):
                 assert layout.file(variant, world, file).is_file(), (variant, world, file)
@@ -90,15 +90,15 @@ def test_every_stage_prints_accuracy_before_and_after_and_size(chain):
 
 
 def test_config_records_label_settings_and_versions(layout):
-    config = json.loads(layout.file(ALL_VARIANTS[1], "shadow_0", "config.json").read_text())
+    config = json.loads(layout.file(ALL_VERSIONS[1], "shadow_0", "config.json").read_text())
     assert config["settings"]["data_label"] == "CIFAR-10 (JPEG q75)"
     assert config["settings"]["epochs"] == 1 and config["settings"]["degree"] == "0.6"
     assert config["versions"]["torch"] == torch.__version__.split("+")[0]
-    assert config["bytes"] == layout.file(ALL_VARIANTS[1], "shadow_0", "weights.pt").stat().st_size
+    assert config["bytes"] == layout.file(ALL_VERSIONS[1], "shadow_0", "weights.pt").stat().st_size
 
 
 def test_compressed_files_are_smaller_in_the_expected_order(layout):
-    size = {str(v): layout.file(v, "target", "weights.pt").stat().st_size for v in ALL_VARIANTS}
+    size = {str(v): layout.file(v, "target", "weights.pt").stat().st_size for v in ALL_VERSIONS}
     assert size["pruning_0.9"] < size["pruning_0.8"] < size["pruning_0.7"] < size["pruning_0.6"] < size["original"]
     assert size["clustering_4"] < size["clustering_8"] < size["clustering_16"] < size["quantization_int8"]
     assert size["quantization_int8"] < 0.27 * size["original"]
@@ -141,7 +141,7 @@ def test_notebook_shows_the_mr_table_in_cell_19(chain):
 
 
 def test_finished_stages_and_attacks_are_not_repeated(root, chain, layout, cifar_like):
-    watched = [layout.file(ALL_VARIANTS[3], "target", "weights.pt"), layout.result(ALL_VARIANTS[4], "SR.json")]
+    watched = [layout.file(ALL_VERSIONS[3], "target", "weights.pt"), layout.result(ALL_VERSIONS[4], "SR.json")]
     before = [path.stat().st_mtime_ns for path in watched]
     for name in ("prune", "SR pruning"):
         command, shrink = COMMANDS[name]
@@ -152,7 +152,7 @@ def test_finished_stages_and_attacks_are_not_repeated(root, chain, layout, cifar
 
 
 def test_tables_and_figures_from_the_saved_results(root, chain, layout):
-    for module in ("attacks.multi", "attacks.figures", "attacks.tables"):
+    for module in ("attacks.mr", "evaluation.figures", "evaluation.tables"):
         done = execute(root, "-m", module, "--run_dir", chain[0])
         assert done.returncode == 0, done.stderr[-2000:]
     for name in ("models", "C1", "C2", "C3"):

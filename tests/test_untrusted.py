@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from attacks.results import load_scores
+from common.errors import CompLeakError
+from common.files import load_arrays, read_json
 from data import images
-from models.checkpoint import Progress, read_json, read_weights
-from models.errors import CompLeakError
-from models.query import load_arrays, load_queries
+from models.queries import load_queries
+from models.weights import Progress, read_weights
 
 OFFICIAL = "cifar-10-batches-py"
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from models.cli import run
-from models.errors import CompLeakError
-from models.files import read_json
+from common.command import run
+from common.errors import CompLeakError
+from common.files import read_json
 
 TIMES = {"seconds"}  # keys whose values say how long something took
 ENDINGS = {".json", ".jsonl", ".npz", ".pt", ".csv", ".md", ".tex", ".png"}

@@ -1,6 +1,6 @@
 """Download or decode a data set into its cache, once, before several jobs ask for it at the same time."""
+from common.command import Parser, run
 from data.images import NAMES, load
-from models.cli import Parser, run
 
 
 def main(argv=None):

@@ -129,13 +129,13 @@ def notebook(config, seed):
 
 
 def module(config, seeds, name):
-    """The command of a module that reads finished runs: attacks.figures, attacks.tables, attacks.claims, …"""
+    """The command of a module that reads finished runs: evaluation.figures, evaluation.tables, evaluation.claims, …"""
     return _join(["-m", name, *_shared(config, seeds)])
 
 
 def report(config, seeds):
     """The command of the report, which shows pictures where they are at hand."""
-    return _join(["-m", "attacks.report", *_shared(config, seeds), *_pictures(config)])
+    return _join(["-m", "evaluation.report", *_shared(config, seeds), *_pictures(config)])
 
 
 def models_left(config, technique, part):

@@ -10,16 +10,17 @@ import pytest
 
 import CompLeakNR
 import CompLeakSR
-from attacks import audit, classifiers, multi, tables
+from attacks import audit, classifiers, mr
 from attacks.inputs import read_variant
-from attacks.metrics import auc
-from attacks.threshold import loss_score
-from models.checkpoint import ORIGINAL, Layout, Variant
-from models.errors import CompLeakError, UsageError
-from models.query import load_queries
-from models.run_settings import load_split
+from attacks.metric_based import loss_score
+from common.errors import CompLeakError, UsageError
+from common.metrics import auc
+from common.paths import ORIGINAL, Layout, Version
+from evaluation import tables
+from models.queries import load_queries
+from models.run import load_split
 
-PRUNED = Variant("pruning", "0.6")
+PRUNED = Version("pruning", "0.6")
 OWN = ["--dataset_name", "own", "--model_name", "model"]
 
 
@@ -78,7 +79,7 @@ def test_exported_answers_give_the_same_numbers_through_nr_and_sr(source, tmp_pa
     assert attacks(layout, "NR", ORIGINAL) == attacks(source, "NR", ORIGINAL)
     assert attacks(layout, "SR", PRUNED) == attacks(source, "SR", PRUNED)
     with pytest.raises(CompLeakError, match="two or more compressed models, and .* knows 1"):
-        multi.main([*OWN, "--run_dir", str(layout.run_dir)])
+        mr.main([*OWN, "--run_dir", str(layout.run_dir)])
     capsys.readouterr()
     assert {"models", "C1", "C2"} == {table.name for table in tables.build(layout)}
     said = capsys.readouterr().out

@@ -8,8 +8,8 @@ from sklearn.model_selection import StratifiedKFold
 
 from attacks import classifiers
 from attacks.classifiers import cross_fit, fit_forest, fit_logistic
-from attacks.metrics import auc
-from models.errors import CompLeakError
+from common.errors import CompLeakError
+from common.metrics import auc
 
 NINETY_NINE_POINT_NINE = 3.2905
 

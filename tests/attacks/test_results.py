@@ -4,7 +4,7 @@ import pytest
 
 from attacks import results
 from attacks.saved import read_current
-from models.checkpoint import ORIGINAL, Layout
+from common.paths import ORIGINAL, Layout
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from attacks.metrics import auc
 from attacks.rmia import choose_a, population_score, ratio
-from models.errors import CompLeakError
+from common.errors import CompLeakError
+from common.metrics import auc
 
 
 def test_ratio_averages_usable_references_only():

@@ -11,9 +11,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from attacks import samia
-from attacks.metrics import auc
-from attacks.samia import Dropout, Samia, samia_score, train_samia
-from models.errors import CompLeakError
+from attacks.networks import Dropout
+from attacks.samia import Samia, samia_score, train_samia
+from common.errors import CompLeakError
+from common.metrics import auc
 
 
 class NoDropout:

@@ -6,13 +6,13 @@ import pytest
 
 import CompLeakNR
 import CompLeakSR
-from attacks import classifiers, multi, nr, sr
+from attacks import classifiers, mr, nr, sr
 from attacks.inputs import read_variant, reference_game
-from attacks.metrics import auc
-from models.checkpoint import ORIGINAL, Variant
-from models.errors import CompLeakError, UsageError
+from common.errors import CompLeakError, UsageError
+from common.metrics import auc
+from common.paths import ORIGINAL, Version
 
-PRUNED, CLUSTERED = Variant("pruning", "0.6"), Variant("clustering", "4")
+PRUNED, CLUSTERED = Version("pruning", "0.6"), Version("clustering", "4")
 FLAGS = ["--dataset_name", "digits", "--num_cls", "10"]
 PAIR = [*FLAGS, "--original", "--compress", "--compress_name"]
 Z_999 = 3.29
@@ -41,7 +41,7 @@ def test_models_that_know_nothing_give_every_attack_a_coins_auc(made_up_run):
     for variant in (PRUNED, CLUSTERED):
         degree = ["--compress_degree", variant.degree, "--run_dir", str(layout.run_dir)]
         CompLeakSR.main([*PAIR, variant.technique, *degree])
-    multi.attack_groups(layout, 1, "cpu", {"both": [PRUNED, CLUSTERED]})
+    mr.attack_groups(layout, 1, "cpu", {"both": [PRUNED, CLUSTERED]})
     with np.load(layout.result(ORIGINAL, "MR_scores.npz")) as saved:
         results |= {name: (saved[name], None) for name in saved.files if name.startswith("both")}
     member = original[0].member
@@ -126,7 +126,7 @@ def test_mr_names_the_sr_command_that_is_missing(made_up_run):
     layout = made_up_run([PRUNED], n=1200)
     expected = "SR_scores.npz is missing: run python CompLeakSR.py .*--compress_degree 0.6"
     with pytest.raises(CompLeakError, match=expected):
-        multi.attack_groups(layout, 0, "cpu", {"one": [PRUNED]})
+        mr.attack_groups(layout, 0, "cpu", {"one": [PRUNED]})
 
 
 def test_answers_of_another_split_original_or_truncated_are_refused(made_up_run):

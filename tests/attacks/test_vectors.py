@@ -9,9 +9,7 @@ import pytest
 
 from attacks.classifiers import fit_forest, fit_logistic
 from attacks.features import softmax64, sr_features, train_based_features
-from attacks.metrics import auc, balanced_accuracy, tpr_at_fpr
-from attacks.rmia import population_score, ratio
-from attacks.threshold import (
+from attacks.metric_based import (
     correctness_score,
     entropy_score,
     fit_class_thresholds,
@@ -19,6 +17,8 @@ from attacks.threshold import (
     loss_score,
     modified_entropy_score,
 )
+from attacks.rmia import population_score, ratio
+from common.metrics import auc, balanced_accuracy, tpr_at_fpr
 
 FOLDER = Path(__file__).parents[1] / "vectors"
 ANSWERS = json.loads((FOLDER / "answers.json").read_text())

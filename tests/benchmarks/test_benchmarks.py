@@ -8,13 +8,13 @@ import CompLeakNR
 import CompLeakSR
 from attacks import classifiers
 from attacks.inputs import read_variant
-from attacks.metrics import auc
-from attacks.threshold import loss_score
+from attacks.metric_based import loss_score
 from benchmarks import artifact, clustered_step, disk, growth, kmeans, nr_sr, rmia, samia, table, training
 from benchmarks.made_up import write_run
-from models.checkpoint import ALL_VARIANTS, ORIGINAL, Layout, Variant
-from models.errors import CompLeakError, UsageError
-from models.files import read_json, write_json
+from common.errors import CompLeakError, UsageError
+from common.files import read_json, write_json
+from common.metrics import auc
+from common.paths import ALL_VERSIONS, ORIGINAL, Layout, Version
 
 TINY = {
     rmia: ["--points", "40", "--population", "30", "--looped", "10"],
@@ -62,13 +62,13 @@ def test_samia_is_timed_where_there_are_sensitivities():
 
 
 def test_the_commands_attack_every_model_alone_and_every_compressed_one_with_the_original():
-    found = nr_sr.commands(Layout("run", "cifar10", "resnet18"), ALL_VARIANTS, "cpu")
+    found = nr_sr.commands(Layout("run", "cifar10", "resnet18"), ALL_VERSIONS, "cpu")
     pairs = [argv for main, argv in found if main is CompLeakSR.main]
     alone = [argv for main, argv in found if main is CompLeakNR.main]
     assert len(found) == 7 and len(pairs) == 3 and sum("--compress" in argv for argv in alone) == 3
     for some in (pairs, alone):
-        degrees = [word for argv in some for word in argv if word in {v.degree for v in ALL_VARIANTS}]
-        assert degrees == [v.degree for v in ALL_VARIANTS if v != ORIGINAL]
+        degrees = [word for argv in some for word in argv if word in {v.degree for v in ALL_VERSIONS}]
+        assert degrees == [v.degree for v in ALL_VERSIONS if v != ORIGINAL]
 
 
 def test_several_models_train_at_once_in_processes_of_their_own(tmp_path):
@@ -87,7 +87,7 @@ def test_growth_has_every_stage_at_every_size(tmp_path):
 
 
 def test_disk_weighs_packed_models_and_finished_runs(tmp_path, monkeypatch):
-    monkeypatch.setattr(disk, "ALL_VARIANTS", (ORIGINAL, Variant("pruning", "0.9"), Variant("quantization", "int8")))
+    monkeypatch.setattr(disk, "ALL_VERSIONS", (ORIGINAL, Version("pruning", "0.9"), Version("quantization", "int8")))
     figures = measured(disk, tmp_path, "disk")["figures"]
     assert figures["original_model_mb"] == pytest.approx(44.8, abs=0.2)
     # A pruned weight costs a bit, and four bytes where it stays; an int8 weight one byte.
@@ -109,7 +109,7 @@ def test_kmeans_is_near_the_optimum(tmp_path):
 
 
 def test_the_made_up_members_are_surer_and_the_compressed_model_resembles_its_original(tmp_path):
-    variant = Variant("pruning", "0.6")
+    variant = Version("pruning", "0.6")
     layout = write_run(tmp_path, [variant], 300)
     (original, _), (pruned, shadows) = read_variant(layout, ORIGINAL), read_variant(layout, variant)
     assert len(original.index) == 600 and original.member.sum() == 300 and len(shadows) == 1

@@ -9,8 +9,8 @@ import time
 import pytest
 import websocket
 
-from attacks import report
 from data import images
+from evaluation import report
 
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
          "--disable-component-update", "--disable-background-networking",

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common.errors import CompLeakError, UsageError
 from data import images
-from models.errors import CompLeakError, UsageError
 
 SIZE = 8
 

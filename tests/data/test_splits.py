@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from common.errors import CompLeakError, UsageError
 from data import splits
-from models.errors import CompLeakError, UsageError
 
 
 def sets(world):

@@ -15,15 +15,18 @@ import tqdm
 import CompLeakNR
 import CompLeakSR
 import train
-from attacks import classifiers, multi, nr, tables
+from attacks import classifiers, mr, nr
 from clustering import clustering
-from models import checkpoint, cli, files, query, stage, training
-from models.checkpoint import Variant
-from models.resnet import MODELS, ResNet
+from common import command, files
+from common.paths import Version
+from evaluation import tables
+from models import queries, stage, training, weights
+from models.networks import NETWORKS
+from models.networks.resnet import ResNet
 from pruning import prune
 from quantization import qat
 
-VARIANTS = [Variant("pruning", "0.9"), Variant("quantization", "int8"), Variant("clustering", "4")]
+VARIANTS = [Version("pruning", "0.9"), Version("quantization", "int8"), Version("clustering", "4")]
 DATA = "--dataset_name digits --device cpu"
 TRAINING = f"{DATA} --amp off --query_rows scored --batch_size 20"
 PRUNED, INT8, CLUSTERED = (f"--compress --compress_name {v.technique} --compress_degree {v.degree}" for v in VARIANTS)
@@ -38,7 +41,7 @@ COMMANDS = (
     (CompLeakSR.main, f"{DATA} --original {PRUNED}"),
     (CompLeakSR.main, f"{DATA} --original {INT8}"),
     (CompLeakSR.main, f"{DATA} --original {CLUSTERED}"),
-    (multi.main, DATA),
+    (mr.main, DATA),
     (tables.main, DATA),
 )
 SHORT = COMMANDS[:3]
@@ -76,19 +79,19 @@ def _enter(log, body, args):
     os.dup2(file, 2)
     shrink()
     try:
-        cli.run(body, args)
+        command.run(body, args)
     finally:
         os.seteuid(os.getuid())  # multiprocessing cleans up what it made as root
 
 
 def shrink(put=setattr):
     """Make everything small, and progress files frequent. put: setattr, or one that can be undone."""
-    MODELS["resnet18"] = lambda classes: ResNet(classes, widths=(4, 8, 8, 16))
+    NETWORKS["resnet18"] = lambda classes: ResNet(classes, widths=(4, 8, 8, 16))
     put(classifiers, "TREES", 10)
     put(training, "SAVE_EVERY", 0.05)
     put(nr, "train_samia", partial(nr.train_samia, epochs=5))
-    put(multi, "train_multi", partial(multi.train_multi, epochs=5))
-    put(multi, "GROUPS", {"pruned + int8": VARIANTS[:2], "all": VARIANTS})
+    put(mr, "train_multi", partial(mr.train_multi, epochs=5))
+    put(mr, "GROUPS", {"pruned + int8": VARIANTS[:2], "all": VARIANTS})
 
 
 def run_commands(run_dir, commands=COMMANDS):
@@ -141,7 +144,7 @@ def short_until_read_only(args):
                 os.seteuid(NOBODY)
         return atomic(path)
 
-    for module in (files, checkpoint, stage, query):
+    for module in (files, weights, stage, queries):
         module.atomic = atomic_or_not
     run_commands(run_dir, SHORT)
 

@@ -6,7 +6,7 @@ from collections import Counter
 import chain
 import pytest
 
-from models.checkpoint import read_json
+from common.files import read_json
 
 TALLY = pytest.StashKey[Counter]()
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 import CompLeakNR
 import CompLeakSR
 import train
-from attacks import figures, multi, tables
+from attacks import mr
 from clustering import clustering
-from models import cli
+from common import command
+from evaluation import figures, tables
 from pruning import prune
 from quantization import qat
 
@@ -54,7 +55,7 @@ PRUNE = {"--prune_sparsity": (["0.9", "0.5"], ["0", "1", "nan", "0.9 2", "1e-9",
 QAT = {"--degree": (["int8"], ["int4", "8"]), "--quantized_epochs": (["3", "1"], SIZES[:-1])}
 CLUSTER = {"--bit": (["2", "1 2"], ["0", "9", "2.5", "x"]), "--epochs": (["2", "1"], SIZES[:-1])}
 SCRIPTS = {train.main: TRAINING | TRAIN, prune.main: TRAINING | PRUNE, qat.main: TRAINING | QAT,
-           clustering.main: TRAINING | CLUSTER, CompLeakSR.main: ATTACKS, multi.main: SHARED, tables.main: SHARED,
+           clustering.main: TRAINING | CLUSTER, CompLeakSR.main: ATTACKS, mr.main: SHARED, tables.main: SHARED,
            figures.main: SHARED, CompLeakNR.main: ATTACKS | {"--rmia_a": (["0.5", "auto"], ["2", "-1", "nan", "x"])}}
 ALWAYS = ("--run_dir", "--dataset_name", "--no-sensitivity", "--query_rows", "--epochs", "--prune_epochs",
           "--quantized_epochs")
@@ -99,7 +100,7 @@ def test_every_command_line_ends_well_or_in_one_line(work, tally):
         words = [str(run_dir) if word is RUN_DIR else word for word in words]
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as stop:
-            cli.run(main, words)
+            command.run(main, words)
         code = stop.value.code
         assert code in (0, 1, 2), words
         if code:

@@ -10,10 +10,11 @@ import pytest
 from attacks.inputs import read_variant
 from attacks.results import load_scores
 from attacks.saved import read_configs, read_multi, read_results
+from common.errors import CompLeakError
+from common.paths import ORIGINAL, Layout
 from data import images
-from models import run_settings, stage
-from models.checkpoint import ORIGINAL, Layout, Progress, fingerprint, load_model, read_weights
-from models.errors import CompLeakError
+from models import run, stage
+from models.weights import Progress, fingerprint, load_model, read_weights
 
 CASES = 200
 PRUNED = chain.VARIANTS[0]
@@ -47,7 +48,7 @@ def readers(layout, pictures):
 
     def answers(variant):
         return [(m.index, m.labels, m.member, m.logits, m.losses, m.sensitivity, m.weights, m.queries.meta, run)
-                for run in [run_settings.read_run(layout)] for models in [read_variant(layout, variant)]
+                for run in [run.read_run(layout)] for models in [read_variant(layout, variant)]
                 for m in (models[0], *models[1])]
 
     def progress():

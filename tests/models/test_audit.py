@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from common.errors import CompLeakError
+from common.files import load_arrays
 from models import audit
-from models.errors import CompLeakError
-from models.query import load_arrays, load_queries, losses, sensitivity_of
+from models.queries import load_queries, losses, sensitivity_of
 
 
 class Own(nn.Module):

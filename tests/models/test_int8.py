@@ -10,10 +10,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from models import int8
-from models.errors import CompLeakError
-from models.int8_training import AVERAGING, Observer, fake_quantised_weight
-from models.resnet import ResNet
+from common.errors import CompLeakError
+from models.compression import int8
+from models.compression.quantization import AVERAGING, Observer, fake_quantised_weight
+from models.networks.resnet import ResNet
 
 WIDTHS = (8, 12, 16, 24)
 
@@ -239,7 +239,7 @@ def test_file_holds_int8_weights_and_gives_the_same_logits_in_another_process(tr
     state, x = trained[2], toy(30, 6)[0]
     torch.save(state, tmp_path / "weights.pt")
     torch.save(x, tmp_path / "x.pt")
-    program = ("import sys, torch; from models.int8 import load_int8; "
+    program = ("import sys, torch; from models.compression.int8 import load_int8; "
                "load = lambda name: torch.load(f'{sys.argv[1]}/{name}.pt', weights_only=True); "
                "torch.save(load_int8(load('weights'))(load('x')), f'{sys.argv[1]}/logits.pt')")
     done = subprocess.run([sys.executable, "-W", "error", "-c", program, tmp_path], capture_output=True, text=True)

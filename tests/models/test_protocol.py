@@ -4,15 +4,17 @@ import pytest
 import torch
 
 import train
-from models import protocol, selection
-from models.checkpoint import ORIGINAL, Layout, read_weights
-from models.errors import UsageError
-from models.query import augmented, load_queries
-from models.resnet import MODELS, ResNet
-from models.run_settings import read_run
-from models.selection import PATIENCE, BestEpoch
+from common.errors import UsageError
+from common.paths import ORIGINAL, Layout
+from models import best_epoch, protocol
+from models.best_epoch import PATIENCE, BestEpoch
+from models.networks import NETWORKS
+from models.networks.resnet import ResNet
+from models.queries import augmented, load_queries
+from models.run import read_run
 from models.training import L2_TERM, Recipe, Technique
 from models.training import train as train_network
+from models.weights import read_weights
 
 STATISTICS = ((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
 TINY = ["--dataset_name", "digits", "--device", "cpu", "--amp", "off", "--query_rows", "scored", "--no-sensitivity",
@@ -31,7 +33,7 @@ class Nothing:
 
 @pytest.fixture(autouse=True)
 def narrow(monkeypatch):
-    monkeypatch.setitem(MODELS, "resnet18", lambda classes: ResNet(classes, widths=(4, 8, 8, 16)))
+    monkeypatch.setitem(NETWORKS, "resnet18", lambda classes: ResNet(classes, widths=(4, 8, 8, 16)))
 
 
 def run(folder, *more):
@@ -124,20 +126,20 @@ class Scripted(BestEpoch):
 
 def test_best_epoch_keeps_the_best_and_stops_after_ten_without_a_better_one():
     model = torch.nn.Linear(1, 1)
-    selection, stopped = Scripted([0.1, 0.5, *[0.5] * 20]), []
+    best_epoch, stopped = Scripted([0.1, 0.5, *[0.5] * 20]), []
     for epoch in range(20):
         torch.nn.init.constant_(model.weight, epoch)
-        stopped.append(selection.stop_after(model))
+        stopped.append(best_epoch.stop_after(model))
         if stopped[-1]:
             break
     assert stopped == [False] * (1 + PATIENCE) + [True]
-    selection.finish(model)
+    best_epoch.finish(model)
     assert model.weight.item() == 1
 
 
 def test_best_epoch_ends_a_training_early_and_keeps_its_best_epoch(tmp_path, monkeypatch):
     rated = iter([0.9, 0.1] * 2)  # for the target, then for the shadow: the first epoch is the best
-    monkeypatch.setattr(selection, "PATIENCE", 1)
+    monkeypatch.setattr(best_epoch, "PATIENCE", 1)
     monkeypatch.setattr(BestEpoch, "accuracy", lambda self, model: next(rated))
     layout, kept = run(tmp_path, "--epochs", "3", "--protocol", "best_epoch"), []
     assert len(layout.file(ORIGINAL, "target", "log.jsonl").read_text().splitlines()) == 2
@@ -146,7 +148,7 @@ def test_best_epoch_ends_a_training_early_and_keeps_its_best_epoch(tmp_path, mon
     assert read_run(layout)["protocol"] == "best_epoch"
     # One epoch more of patience ends with the same best epoch, and the last epoch is another one.
     rated = iter([0.9, 0.1, 0.1] * 2)
-    monkeypatch.setattr(selection, "PATIENCE", 2)
+    monkeypatch.setattr(best_epoch, "PATIENCE", 2)
     other = run(tmp_path / "patient", "--epochs", "3", "--protocol", "best_epoch")
     last = run(tmp_path / "last", "--epochs", "3")
     kept += [read_weights(one.file(ORIGINAL, "target", "weights.pt"), "it") for one in (other, last)]

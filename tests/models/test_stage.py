@@ -9,24 +9,27 @@ import torch
 
 import train
 from clustering import clustering
+from common.errors import CompLeakError, UsageError
+from common.files import load_arrays
+from common.paths import ORIGINAL, Layout, Version
 from models import stage
-from models.checkpoint import ORIGINAL, Layout, Variant, read_weights
-from models.errors import CompLeakError, UsageError
-from models.query import load_arrays, load_queries
-from models.resnet import MODELS, ResNet
-from models.run_settings import load_split
+from models.networks import NETWORKS
+from models.networks.resnet import ResNet
+from models.queries import load_queries
+from models.run import load_split
+from models.weights import read_weights
 from pruning import prune
 
 DIGITS = ["--dataset_name", "digits", "--device", "cpu", "--amp", "off", "--query_rows", "scored", "--no-sensitivity"]
 TRAIN = ["--image_size", "8", "--train_size", "40", "--epochs", "1", "--lr", "0.05", "--batch_size", "20"]
-PRUNED, CLUSTERED = Variant("pruning", "0.6"), Variant("clustering", "4")
+PRUNED, CLUSTERED = Version("pruning", "0.6"), Version("clustering", "4")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def tiny():
     """resnet18 with few channels, for every command here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(MODELS, "resnet18", lambda classes: ResNet(classes, widths=(4, 8, 8, 16)))
+        patch.setitem(NETWORKS, "resnet18", lambda classes: ResNet(classes, widths=(4, 8, 8, 16)))
         yield
 
 

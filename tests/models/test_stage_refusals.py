@@ -7,11 +7,13 @@ import pytest
 
 import train
 from attacks.inputs import read_variant
+from common.errors import CompLeakError, UsageError
+from common.files import locked, read_json, write_json
+from common.paths import ORIGINAL, Layout
 from models import stage
-from models.checkpoint import ORIGINAL, Layout, Progress, read_json, read_weights, write_json
-from models.errors import CompLeakError, UsageError
-from models.files import locked
-from models.resnet import MODELS, ResNet
+from models.networks import NETWORKS
+from models.networks.resnet import ResNet
+from models.weights import Progress, read_weights
 from pruning import prune
 
 DIGITS = ["--dataset_name", "digits", "--device", "cpu", "--amp", "off", "--query_rows", "scored", "--no-sensitivity"]
@@ -21,7 +23,7 @@ TRAIN = ["--image_size", "8", "--train_size", "30", "--epochs", "1", "--lr", "0.
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(MODELS, "resnet18", lambda classes: ResNet(classes, widths=(2, 4, 4, 8)))
+        patch.setitem(NETWORKS, "resnet18", lambda classes: ResNet(classes, widths=(2, 4, 4, 8)))
         run_dir = tmp_path_factory.mktemp("finished")
         train.main([*DIGITS, *TRAIN, "--run_dir", str(run_dir)])
         yield run_dir

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from common.errors import CompLeakError
+from common.seeds import derive_seed
 from data.augment import PAD, draw
-from data.splits import derive_seed
 from models import training
-from models.codebook import Clustering
-from models.errors import CompLeakError
-from models.magnitude import Pruning
-from models.resnet import ResNet
+from models.compression.clustering import Clustering
+from models.compression.pruning import Pruning
+from models.networks.resnet import ResNet
 from models.training import Recipe, Technique, cosine, train
 
 STATISTICS = ((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))

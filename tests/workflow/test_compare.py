@@ -4,8 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from models.files import write_json
-from models.query import save_arrays
+from common.files import save_arrays, write_json
 from workflow import compare
 
 

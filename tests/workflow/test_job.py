@@ -12,7 +12,7 @@ from workflow import seal, slots
 
 LEAVES = "import os, pathlib; p = pathlib.Path({folder!r}); p.mkdir(exist_ok=True); " \
          "(p / 'NR.json').write_text('{{}}'); (p / 'gpu').write_text(os.environ.get('CUDA_VISIBLE_DEVICES', 'unset'))"
-# Says what it was sent; a stage script does the same through models.cli.run.
+# Says what it was sent; a stage script does the same through common.command.run.
 WAITS = "import signal, sys, time, pathlib\n" \
         "signal.signal(signal.SIGTERM, lambda *_: (pathlib.Path({told!r}).write_text('stopped'), sys.exit(130)))\n" \
         "pathlib.Path({up!r}).write_text('up')\ntime.sleep(60)"

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import train
-from models import checkpoint, training
-from models.checkpoint import ORIGINAL, Layout, Variant
+from common.paths import ORIGINAL, Layout, Version
+from models import training, weights
 from workflow import slots
 
 A_RUN = {"train": 1, "compress": 3, "NR": 4, "SR": 3, "MR": 1, "figures": 1, "tables": 1, "claims": 1,
@@ -53,7 +53,7 @@ def test_a_change_runs_again_what_depends_on_it_and_nothing_else(snakemake, jobs
 
 def test_a_lost_file_runs_its_stage_again(snakemake, jobs, finished, tmp_path):
     layout = Layout(finished, "digits", "resnet18")
-    lost = layout.file(Variant("pruning", "0.7"), "target", "queries.npz")
+    lost = layout.file(Version("pruning", "0.7"), "target", "queries.npz")
     shutil.move(lost, tmp_path / "kept")
     mark = finished / ".workflow/pruning.all.json"
     text = mark.read_text()
@@ -89,7 +89,7 @@ def stopped(tmp_path, monkeypatch):
     """(a training that ran through, the same one stopped in its second epoch with its state saved), as Layouts."""
     whole, cut = (Layout(tmp_path / name, "digits", "resnet18") for name in ("whole", "cut"))
     train.main([*SMALL.split(), "--run_dir", str(whole.run_dir)])
-    save, calls = checkpoint.Progress.save, []
+    save, calls = weights.Progress.save, []
 
     def save_and_stop(progress, state):
         calls.append(state)
@@ -98,7 +98,7 @@ def stopped(tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(training, "SAVE_EVERY", 0)
-    monkeypatch.setattr(checkpoint.Progress, "save", save_and_stop)
+    monkeypatch.setattr(weights.Progress, "save", save_and_stop)
     with pytest.raises(KeyboardInterrupt):
         train.main([*SMALL.split(), "--run_dir", str(cut.run_dir)])
     return whole, cut

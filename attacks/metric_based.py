@@ -1,0 +1,104 @@
+"""Attacks that compare one number with a threshold, and the thresholds themselves."""
+
+import numpy as np
+
+from common.errors import CompLeakError
+from common.metrics import counts_by_score
+
+
+def _logs_and_rests(posteriors):
+    """ln p, 1 - p and ln(1 - p), exact to rounding even where p is within 1e-16 of 1.
+
+    For the likeliest class the rest is summed from the other classes: 1 - p would lose its digits there, and
+    confident predictions, which are most members, would change places.
+
+    Args: posteriors [n,c] float64.
+    Returns: three arrays [n,c]; -inf where a probability or a rest is 0.
+    """
+    top = np.arange(len(posteriors)), posteriors.argmax(1)
+    others = posteriors.copy()
+    others[top] = 0
+    rests = 1 - posteriors
+    rests[top] = others.sum(1)
+    with np.errstate(divide="ignore"):
+        logs, log_rests = np.log(posteriors), np.log1p(-others)
+        logs[top] = np.log1p(-rests[top])
+        log_rests[top] = np.log(rests[top])
+    return logs, rests, log_rests
+
+
+def entropy_score(posteriors):
+    """Negative prediction entropy: sum over classes of p ln p, in nats.
+
+    Args: posteriors [n,c], rows sum to 1.
+    Returns: [n] float64, at most 0.
+    Source: Salem et al., NDSS 2019; Song and Mittal, USENIX Security 2021, section 4.1.
+    """
+    posteriors = np.asarray(posteriors, dtype=np.float64)
+    logs, _, _ = _logs_and_rests(posteriors)
+    return _product(posteriors, logs).sum(1)
+
+
+def modified_entropy_score(posteriors, labels):
+    """Negative modified entropy: (1 - p_y) ln p_y + sum over the other classes of p_c ln(1 - p_c), in nats.
+
+    Args: posteriors [n,c], rows sum to 1; labels [n] int.
+    Returns: [n] float64, at most 0; -inf where the label's posterior is 0.
+    Source: Song and Mittal, USENIX Security 2021, section 4.1.
+    """
+    posteriors = np.asarray(posteriors, dtype=np.float64)
+    logs, rests, log_rests = _logs_and_rests(posteriors)
+    terms = _product(posteriors, log_rests)
+    true = np.arange(len(labels)), labels
+    terms[true] = _product(rests[true], logs[true])
+    return terms.sum(1)
+
+
+def _product(weights, logs):
+    """weights · logs with 0 · (-inf) = 0, the limit of p ln p."""
+    return weights * np.where(weights == 0, 0.0, logs)
+
+
+def loss_score(losses):
+    """Negative cross-entropy. losses [n] in nats -> [n] float64. Source: Yeom et al., CSF 2018, section III."""
+    return -np.asarray(losses, dtype=np.float64)
+
+
+def correctness_score(logits, labels):
+    """1 where the largest logit is the label's, else 0. logits [n,c], labels [n] -> [n] float64.
+
+    Source: Yeom et al., CSF 2018, section III.
+    """
+    return (np.argmax(logits, axis=1) == labels).astype(np.float64)
+
+
+def fit_threshold(scores, member):
+    """The observed score t whose rule score >= t has the highest balanced accuracy; the lowest one if several.
+
+    Args: scores [n], member [n] bool.
+    Returns: float.
+    Raises: CompLeakError on NaN scores, or when all points are members or all are non-members.
+    """
+    values, members, non_members = counts_by_score(scores, member)
+    # The gain in whole numbers: balanced accuracies that are equal must not differ by rounding.
+    gain = np.cumsum(members) * non_members.sum() - np.cumsum(non_members) * members.sum()
+    return float(values[np.flatnonzero(gain == gain.max())[-1]])
+
+
+def fit_class_thresholds(scores, member, labels, num_classes):
+    """`fit_threshold` for each class; a class without members or non-members takes the global threshold.
+
+    Args: scores [n], member [n] bool, labels [n] int, num_classes int.
+    Returns: [num_classes] float64; the decision is scores >= thresholds[labels].
+    Raises: CompLeakError as `fit_threshold`, or for a label outside 0..num_classes-1.
+    Source: Song and Mittal, USENIX Security 2021, section 4.1.
+    """
+    scores, member, labels = np.asarray(scores), np.asarray(member).astype(bool), np.asarray(labels)
+    if labels.min() < 0 or labels.max() >= num_classes:
+        raise CompLeakError(f"labels run from {labels.min()} to {labels.max()}, outside 0..{num_classes - 1}")
+    thresholds = np.full(num_classes, fit_threshold(scores, member))
+    for label in range(num_classes):
+        mine = labels == label
+        if member[mine].any() and not member[mine].all():
+            thresholds[label] = fit_threshold(scores[mine], member[mine])
+    return thresholds

@@ -1,0 +1,153 @@
+"""How files come to be: whole or not at all, by one writer at a time, and known again when they were changed."""
+import fcntl
+import hashlib
+import json
+import os
+import re
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import CompLeakError
+
+FORMAT = 1  # of files of arrays
+
+
+@contextmanager
+def atomic(path):
+    """Gives a path to write to beside `path`, and puts it in place, on disk, when the block ends well.
+
+    An OSError of the block or of the writing names `path`. A killed process leaves the file beside it, which no one
+    reads and `locked` removes.
+    """
+    path = Path(path)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield beside
+        with open(beside, "rb+") as file:
+            os.fsync(file.fileno())  # else a power cut may leave the new name with none of its content
+        os.replace(beside, path)
+    except OSError as error:
+        if error.filename is None or str(error.filename) == str(beside):
+            error.filename = str(path)
+        raise
+    finally:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+
+
+def write_json(path, value):
+    """Write a dictionary of plain JSON values and its checksum, whole or not at all."""
+    with atomic(path) as beside:
+        beside.write_text(json.dumps({**value, "sha256": checksum(json.dumps(value))}, indent=1) + "\n")
+
+
+def read_json(path, made_by):
+    """The values of a JSON file; CompLeakError names the file and the command that makes it when it cannot be read.
+
+    Where the file has a checksum, its values are those that were written.
+    """
+    try:
+        value = json.loads(Path(path).read_text())
+        if not isinstance(value, dict):
+            raise ValueError("it holds no names and values")
+        if value.pop("sha256", None) not in (None, checksum(json.dumps(value))):
+            raise ValueError("its contents changed")
+    except FileNotFoundError:
+        raise CompLeakError(f"{path} is missing: run {made_by}") from None
+    except (ValueError, RecursionError) as error:
+        raise CompLeakError(f"{path} is damaged ({error}): delete it and run {made_by}") from error
+    return value
+
+
+def save_arrays(path, meta, **arrays):
+    """Write arrays and what they were made from as .npz, whole or not at all."""
+    with atomic(path) as beside, open(beside, "wb") as file:
+        np.savez(file, meta=np.array(json.dumps({"format": FORMAT, **meta})), **arrays)
+
+
+def load_arrays(path, names, made_by):
+    """(arrays by name, meta) of an .npz file; names None reads all of them.
+
+    Raises CompLeakError where the file is missing, damaged or of another format.
+    """
+    arrays, meta = read_npz(path, names, made_by)
+    if meta.get("format") != FORMAT:
+        raise CompLeakError(f"{path} has format {meta.get('format')!r}, this version reads {FORMAT}: run {made_by}")
+    return arrays, meta
+
+
+def read_npz(path, names, made_by):
+    """As `load_arrays`, without a look at the format; meta is empty where the file has none."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if file.zip.testzip():  # an array that is read in part is not checked
+                raise ValueError("its contents changed")
+            meta = json.loads(str(file["meta"])) if "meta" in file.files else {}
+            return {name: file[name] for name in (file.files if names is None else names)}, meta
+    except FileNotFoundError:
+        raise CompLeakError(f"{path} is missing: run {made_by}") from None
+    except PermissionError:
+        raise
+    except Exception as error:  # zipfile, zlib, numpy and json each raise their own for a damaged file
+        raise CompLeakError(f"{path} is damaged or incomplete ({str(error)[:100]}): delete it and run {made_by}") \
+            from error
+
+
+def checksum(*texts):
+    """16 hex digits that name these texts."""
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
+
+
+@contextmanager
+def locked(path):
+    """Keep other processes off what lies at `path`, a model's folder or a result file, while the block runs; gives it.
+
+    Raises CompLeakError where another process works there now. What killed writers left half-written is removed.
+    Where no lock can be had (a folder that cannot be written, a file system without locks) the block runs without.
+    """
+    path = Path(path)
+    file = _take(path.with_name(f".{path.name}.lock"), path)
+    if file is None:
+        yield path
+        return
+    with file:
+        with suppress(OSError):
+            _sweep(path)
+        try:
+            yield path
+        finally:
+            with suppress(OSError):
+                os.unlink(file.name)
+
+
+def _take(lock, path):
+    """The open, locked file; None where there can be none; CompLeakError where another process holds it."""
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = open(lock, "a")  # noqa: SIM115, it stays open as long as the lock is held
+    except OSError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Whoever held it may have removed the file between our opening and locking it: then it guards nothing.
+        if not os.path.samestat(os.fstat(file.fileno()), lock.stat()):
+            raise BlockingIOError
+    except (BlockingIOError, FileNotFoundError):
+        file.close()
+        raise CompLeakError(f"{path}: another process is working on this; wait until it has ended, or choose another "
+                            "--run_dir") from None
+    except OSError:
+        file.close()
+        return None
+    return file
+
+
+def _sweep(path):
+    """Remove temporary files (`atomic`'s) of writers that were killed: under the lock none lives."""
+    beside = path.glob(".*") if path.is_dir() else path.parent.glob(f".{path.stem}*")
+    for file in beside:
+        if re.search(r"\.\d+$", file.name):
+            file.unlink()

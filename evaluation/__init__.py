@@ -1,0 +1,1 @@
+"""From scores to statements: comparisons, claims, ablation, tables, figures, report."""

@@ -1,0 +1,236 @@
+"""The paper's claims C1, C2 and C3 as tests on one or several runs (seeds): supported, contradicted or undecided."""
+from attacks.arguments import open_run
+from attacks.saved import attack_commands
+from common.command import run
+from common.errors import CompLeakError
+from common.files import read_json, write_json
+from common.metrics import resolvable
+from common.paths import ALL_VERSIONS, ORIGINAL
+from common.seeds import derive_seed
+from evaluation import runs as together
+from evaluation.claims_table import screen_table, table_of
+from evaluation.comparisons import (
+    CONTRADICTED,
+    EQUIVALENCE,
+    EVERY_NR,
+    MARGIN,
+    SAME_FAMILY,
+    SUPPORTED,
+    UNDECIDED,
+    Pair,
+    compare,
+    hardest,
+    judge,
+    measure,
+    parts,
+    strictest,
+)
+from evaluation.writing import screen, write
+from models.arguments import parser
+from models.run import read_run
+
+FORMAT = 1
+# All fixed before any result: which models are heavily or lightly compressed, and which attack speaks for SR.
+HEAVY = ("pruning_0.9", "clustering_4")
+LIGHT = ("pruning_0.6", "quantization_int8", "clustering_16")
+FAMILY = {"SR1 (LR)": "train_based_1 (LR)", "SR1 (RF)": "train_based_1 (RF)",
+          "SR2 (LR)": "train_based_2 (LR)", "SR2 (RF)": "train_based_2 (RF)"}
+MAIN_SR = "SR2 (RF)"
+# What MR aggregates, by what it knows: the one-reference attack on each model.
+AGGREGATED = {"with the original": ("SR", "SR2 (RF)"), "without the original": ("NR", "train_based_2 (RF)")}
+STATEMENTS = {
+    ("C1", EVERY_NR): "heavily compressed models (90% pruned, 4 centroids) leak less than the original",
+    ("C1", EQUIVALENCE): f"lightly compressed ones (60% pruned, int8, 16 centroids) leak as much, AUC ±{MARGIN:g}",
+    ("C2", SAME_FAMILY): "SR beats the same attack without the reference on either model",
+    ("C2", EVERY_NR): f"{MAIN_SR} beats every NR attack on either model",
+    ("C3", SAME_FAMILY): "MR beats the attack it aggregates on each of its models",
+    ("C3", EVERY_NR): "MR beats every NR attack on its models",
+}
+
+EXPECTED = {("C1", EVERY_NR): len(HEAVY), ("C1", EQUIVALENCE): len(LIGHT)}
+
+
+# Which comparisons each claim makes. keys: (setting, model, attack) of every attack that all runs have.
+
+def nr_attacks(keys, *models):
+    """The names of the NR attacks that all of these models have; none where a model has not been attacked."""
+    names = [[attack for setting, model, attack in keys if (setting, model) == ("NR", wanted)] for wanted in models]
+    return [attack for attack in names[0] if all(attack in others for others in names)]
+
+
+def c1_pairs(keys):
+    """C1: each NR attack on a compressed model against the same attack on the original.
+
+    Heavy compression: less leaks, so the difference is below 0; an attack that sees nothing on the original (its
+    interval reaches chance) cannot find less, and only counts where it finds more. Light: within ±0.01 AUC.
+    """
+    found = []
+    for variants, judged, sign in ((HEAVY, EVERY_NR, -1), (LIGHT, EQUIVALENCE, 1)):
+        for variant in variants:
+            found += [Pair("C1", variant, judged, ("NR", variant, attack), ("NR", str(ORIGINAL), attack), sign,
+                           needs_signal=judged == EVERY_NR) for attack in nr_attacks(keys, str(ORIGINAL), variant)]
+    return found
+
+
+def c2_pairs(keys):
+    """C2: each SR attack against its family without the reference, and SR2 (RF) against every NR attack, each on the
+    original and on the compressed model. A variant that lacks NR on either is left out."""
+    found = []
+    for key in keys:
+        setting, variant, attack = key
+        models = (str(ORIGINAL), variant)
+        if setting != "SR" or attack not in FAMILY or not nr_attacks(keys, *models):
+            continue
+        found += [Pair("C2", variant, SAME_FAMILY, key, ("NR", model, FAMILY[attack])) for model in models]
+        if attack == MAIN_SR:
+            found += [Pair("C2", variant, EVERY_NR, key, against) for against in keys
+                      if against[0] == "NR" and against[1] in models]
+    return found
+
+
+def c3_pairs(keys, groups):
+    """C3: MR against what it aggregates (with the original: SR2's forest; without: train_based_2's forest alone) on
+    each of its models, and against every NR attack on the models it is given. A group that lacks one is left out."""
+    found = []
+    for key in keys:
+        setting, group, knows = key
+        if setting != "MR":
+            continue
+        variant, (kind, attack) = f"{group}, {knows}", AGGREGATED[knows]
+        same = [(kind, model, attack) for model in groups[group]]
+        models = [*([str(ORIGINAL)] if kind == "SR" else []), *groups[group]]
+        if set(same) <= set(keys):
+            found += [Pair("C3", variant, SAME_FAMILY, key, against) for against in same]
+        if nr_attacks(keys, *models):
+            found += [Pair("C3", variant, EVERY_NR, key, against) for against in keys
+                      if against[0] == "NR" and against[1] in models]
+    return found
+
+
+# Judging.
+
+def judge_runs(runs):
+    """The values of claims.json: every comparison, and each claim's verdict and sentence.
+
+    Raises UsageError for runs that cannot be combined, CompLeakError where they allow no comparison.
+    """
+    together.check_together(runs)
+    keys = together.common_keys(runs)
+    pairs = c1_pairs(keys) + c2_pairs(keys) + c3_pairs(keys, runs[0].groups)
+    if not pairs:
+        raise CompLeakError("nothing to compare yet: run "
+                            f"{attack_commands(runs[0].layout, 'NR', ALL_VERSIONS)}")
+    rows = compare_all("auc", pairs, runs)
+    if all(resolvable("tpr", int((~one.member).sum())) for one in runs):
+        rows += compare_all("tpr", [pair for pair in pairs if pair.judged != EQUIVALENCE], runs)
+    else:
+        print("TPR at 0.1% FPR is not compared: it is not resolvable with fewer than 1,000 non-members")
+    comparisons = [plain(row) for row in rows]
+    origins = [origin(one) for one in runs]
+    return {"format": FORMAT, "runs": origins, "comparisons": comparisons,
+            "verdicts": {claim: overall(claim, comparisons) for claim in dict.fromkeys(pair.claim for pair in pairs)}}
+
+
+def origin(one):
+    """What claims.json says of a run: where its numbers come from, and which result files they were judged on."""
+    settings = read_run(one.layout)
+    return {"seed": one.seed, "split": one.split, "data": settings["data_label"], "protocol": settings["protocol"],
+            "members": int(one.member.sum()), "non_members": int((~one.member).sum()),
+            "results": together.fingerprint(one.layout)}
+
+
+def compare_all(metric, pairs, runs):
+    """Rows of `comparisons.compare`; each run's points are resampled by a seed of its own."""
+    keys = list(dict.fromkeys(key for pair in pairs for key in (pair.attack, pair.against)))
+    return compare(metric, pairs, [measure(metric, one.scores, one.member, keys, derive_seed(one.seed, "claims"))
+                                   for one in runs])
+
+
+def plain(row):
+    """A row ready for JSON: attacks in words, six digits, nothing that is empty but the spread of a single run."""
+    def digits(value):
+        if isinstance(value, list):
+            return list(map(digits, value))
+        return float(f"{value:.6g}") if isinstance(value, float) else value
+
+    row = {**row, "attack": label(row["attack"]), "against": label(row["against"])}
+    return {name: digits(value) for name, value in row.items()
+            if name == "spread" or (value is not None and name not in ("error", "needs_signal"))}
+
+
+def label(key):
+    """An attack in words."""
+    setting, model, attack = key
+    if setting == "MR":
+        return f"MR of {model}, {attack}"
+    return f"{attack} on {'original + ' if setting == 'SR' else ''}{model}"
+
+
+def overall(claim, rows):
+    """{"verdict", "text", "judged"} of one claim: by AUC the strictest of its parts; TPR's words stand beside it.
+
+    What could not be judged, a way or one of C1's models, is undecided, so half the evidence never supports a claim.
+    """
+    judged, sentences = {}, []
+    ways = [way for name, way in STATEMENTS if name == claim]
+    for way in ways:
+        mine = [part for part in parts(rows) if (part[0]["claim"], part[0]["judged"]) == (claim, way)]
+        if not mine:
+            continue
+        by_auc, by_tpr = ([part for part in mine if part[0]["metric"] == metric] for metric in ("auc", "tpr"))
+        missing = [UNDECIDED] * (EXPECTED.get((claim, way), 0) - len(by_auc))
+        words = [judge(part) for part in by_auc] + missing
+        judged[way] = {"auc": strictest(words)}
+        if by_tpr:
+            judged[way]["tpr"] = strictest([*map(judge, by_tpr), *missing])
+        count = f"{words.count(SUPPORTED)} of {len(words)}"
+        if CONTRADICTED in words:
+            count += f", {words.count(CONTRADICTED)} contradicted"
+        sentences.append(f"{STATEMENTS[claim, way]}: {judged[way]['auc']} ({count}; {effect(by_auc)})"
+                         + (f", by TPR at 0.1% FPR {judged[way]['tpr']}" if by_tpr else ""))
+    word = strictest(judged[way]["auc"] if way in judged else UNDECIDED for way in ways)
+    text = "; ".join(sentences)
+    return {"verdict": word, "text": f"{claim} {word}. {text[:1].upper()}{text[1:]}.", "judged": judged}
+
+
+def effect(found):
+    """The range of the parts' hardest comparisons in words, in points of AUC."""
+    worst = sorted((hardest(part) for part in found), key=lambda row: row["difference"])
+    # Adding 0 turns -0.0 into 0.0.
+    ends = [f"{round(100 * row['difference'], 1) + 0.0:+.1f}" for row in (worst[0], worst[-1])]
+    against = dict.fromkeys(row["against"] for row in (worst[0], worst[-1]))
+    return f"{' to '.join(dict.fromkeys(ends))} points of AUC against {' and '.join(against)}"
+
+
+# Files.
+
+def table(layout):
+    """The claims' Table from claims.json; None where there is none, or its run's results have changed since."""
+    path, made_by = layout.result(ORIGINAL, "claims.json"), f"python -m evaluation.claims {layout.flags}"
+    if not path.exists():
+        return None
+    saved = read_json(path, made_by)
+    if saved.get("format") != FORMAT or saved["runs"][0]["results"] != together.fingerprint(layout):
+        print(f"{path} was made from other results than are there now: run {made_by}")
+        return None
+    return table_of(saved)
+
+
+def main(argv=None):
+    p = parser(__doc__, several_runs=True)
+    args = p.parse_args(argv)
+    layouts = []
+    for folder in args.run_dir:
+        args.run_dir = folder
+        layouts.append(open_run(args)[0])
+    saved = judge_runs([together.read(layout) for layout in layouts])
+    write_json(layouts[0].result(ORIGINAL, "claims.json"), saved)
+    made = table_of(saved)
+    write(made, layouts[0].tables)
+    brief = screen_table(saved)
+    print("\n" + screen(brief, list(brief.blocks)))
+    print(f"claims.json written to {layouts[0].root()}, claims.md, .csv, .tex to {layouts[0].tables}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,103 @@
+"""claims.json as a table: verdicts, each part's hardest comparison, and the rules in the caption."""
+import pandas as pd
+
+from evaluation.comparisons import CONTRADICTED, EQUIVALENCE, MARGIN, SUPPORTED, hardest, judge, parts
+from evaluation.tables import Table, short
+
+METRICS = {"auc": "AUC", "tpr": "TPR at 0.1% FPR"}
+RULES = (
+    "Rules. Two attacks are compared on the same points of the target: AUC by DeLong's test, TPR at 0.1% FPR by "
+    "the paired stratified bootstrap (p from its standard error). Over several seeds: the mean of the runs' "
+    "differences, with the mean of their variances over the number of runs, so intervals and p speak of these "
+    "trained models, and the spread between seeds (standard deviation) stands apart. p is corrected by Holm, one "
+    "family for each claim and metric; 95% intervals are of each comparison by itself. A comparison is supported "
+    "(contradicted) when its corrected p is below 0.05 and the difference lies on the claim's side (the other "
+    "side), else undecided. C1: each NR attack on 90% pruned and 4 centroids must find less than on the original, "
+    "where it finds anything there (its interval does not reach chance); on 60% pruned, int8 and 16 centroids its "
+    f"AUC must be within ±{MARGIN:g} by two one-sided tests (contradicted: outside it, by a p of its own, then "
+    "shown). C2, same family: SR1 and SR2, LR and RF, against train_based_1 and 2 with the same classifier on the "
+    "original and on the compressed model; every NR attack: SR2 (RF) against every NR attack on either. C3, same "
+    "family: MR with the original against SR2 (RF) of each of its models, MR without against train_based_2 (RF) "
+    "of each; every NR attack: MR against every NR attack on the models it is given. All comparisons of a line "
+    "must be supported for the line to be, one contradicted contradicts it, else it is undecided; likewise from "
+    "lines to claims, by AUC; what is missing is undecided. No attack is picked by its result: each line shows "
+    "its least favourable comparison, and each sentence the range of these, only for the reader.")
+
+
+def table_of(saved):
+    """The Table of claims.json's values: every comparison in the frame (fractions), a line for each part as text."""
+    blocks = {"Verdicts": verdicts(saved)}
+    for metric, name in METRICS.items():
+        text = lines(saved, metric)
+        if len(text):
+            blocks[f"{name}, in points"] = text
+    return Table("claims", _caption(saved), frame(saved), blocks)
+
+
+def screen_table(saved):
+    """The same with verdicts and AUC alone, in fewer columns."""
+    kept = ["claim", "what", "judged by", "hardest against", "difference", "p Holm", "verdict"]
+    blocks = {"Verdicts": verdicts(saved), f"{METRICS['auc']}, in points": lines(saved, "auc")[kept]}
+    return Table("claims", _caption(saved), frame(saved), blocks)
+
+
+def _caption(saved):
+    seeds, first = ", ".join(str(run["seed"]) for run in saved["runs"]), saved["runs"][0]
+    sentences = " ".join(verdict["text"] for verdict in saved["verdicts"].values())
+    return (f"The paper's claims, judged on {len(saved['runs'])} run(s), seed {seeds}: {first['data']}, "
+            f"{first['members']:,} members and {first['non_members']:,} non-members scored in each, protocol "
+            f"{first['protocol']}. {sentences} {RULES}")
+
+
+def frame(saved):
+    """One row a comparison, fractions; per_seed is joined by spaces."""
+    rows = []
+    for row in saved["comparisons"]:
+        low, high = row["interval"]
+        kept = {name: value for name, value in row.items() if name not in ("interval", "sign")}
+        rows.append({**kept, "low": low, "high": high, "per_seed": " ".join(map(str, row["per_seed"]))})
+    return pd.DataFrame(rows)
+
+
+def verdicts(saved):
+    """A line for each claim and way of judging it, and the claim's own word."""
+    rows = []
+    for claim, found in saved["verdicts"].items():
+        for way, words in found["judged"].items():
+            by_metric = {name: words.get(key, "-") for key, name in METRICS.items()}
+            rows.append({"claim": claim, "judged by": way, **by_metric, "the claim": found["verdict"]})
+    return pd.DataFrame(rows)
+
+
+def lines(saved, metric):
+    """A line for each part: its hardest comparison, difference with interval in points, p, and the part's verdict."""
+    rows = []
+    for part in parts(row for row in saved["comparisons"] if row["metric"] == metric):
+        row, counted = hardest(part), [one for one in part if one["counts"]]
+        # Adding 0 turns -0.0 into 0.0.
+        mean, low, high = (round(100 * value, 2) + 0.0 for value in (row["difference"], *row["interval"]))
+        p, p_holm = row["p"], row["p_holm"]
+        if row["judged"] == EQUIVALENCE and row["verdict"] == CONTRADICTED:
+            p, p_holm = row["p_outside"], row["p_outside_holm"]
+        each = " ".join(f"{100 * value:+.2f}" for value in row["per_seed"])
+        rows.append({
+            "claim": row["claim"], "what": _what(row), "judged by": row["judged"],
+            "hardest against": short(row["against"]),
+            "difference": f"{mean:+.2f} [{low:.2f}, {high:.2f}]", "p": _p(p), "p Holm": _p(p_holm),
+            "per seed": each,
+            "spread": "-" if row["spread"] is None else f"{100 * row['spread']:.2f}",
+            "supported": f"{sum(one['verdict'] == SUPPORTED for one in counted)} of {len(counted)}",
+            "verdict": judge(part)})
+    return pd.DataFrame(rows)
+
+
+def _what(row):
+    """What a part judges, narrow: the compressed model, and for C2 the attack; MR's group by itself."""
+    if row["claim"] != "C2":
+        return short(row["variant"]).removesuffix(" the original") + (
+            f" (±{100 * MARGIN:g})" if row["judged"] == EQUIVALENCE else "")
+    return f"{short(row['variant'])}, {short(row['attack'].split(' on ')[0])}"
+
+
+def _p(value):
+    return "<0.0001" if value < 1e-4 else f"{value:.4f}"

@@ -1,0 +1,195 @@
+"""Attacks compared on the same points over one or several runs: differences, intervals, tests, and one word each."""
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from scipy.stats import norm
+
+from common.intervals import (
+    delong_components,
+    delong_difference,
+    delong_variance,
+    normal_interval,
+    paired_tprs,
+    percentile_interval,
+    two_sided,
+)
+from common.metrics import LOW_FPR, tpr_at_fpr
+
+ALPHA = 0.05
+# Two AUCs closer than this count as the same.
+MARGIN = 0.01
+CHANCE = {"auc": 0.5, "tpr": LOW_FPR}
+RESAMPLES = 2000
+SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
+SAME_FAMILY, EVERY_NR, EQUIVALENCE = "same family", "every NR attack", "equivalence"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One comparison that a claim makes: it says that attack minus against is above 0 (sign 1), below 0 (sign −1), or
+    within ±MARGIN (judged EQUIVALENCE).
+
+    attack, against: (setting, model, attack) each. Pairs with the same part are judged together. needs_signal: nothing
+    can be less than chance, so a pair whose `against` sees nothing cannot speak for the claim.
+    """
+
+    claim: str
+    variant: str
+    judged: str
+    attack: tuple
+    against: tuple
+    sign: int = 1
+    needs_signal: bool = False
+
+
+# From scores to numbers: one dictionary a run, then one comparison over all runs.
+
+def measure(metric, scores, member, keys, seed, resamples=RESAMPLES):
+    """What comparisons of these attacks need of one run: {key: DeLong's components}, or {key: (TPR, [resamples])}.
+
+    scores: {key: [n]}; member [n] bool; metric "auc" or "tpr" (at 0.1% FPR, all attacks in the same resamples).
+    """
+    if metric == "auc":
+        return {key: delong_components(scores[key], member) for key in keys}
+    replicates = paired_tprs([scores[key] for key in keys], member, LOW_FPR, seed, resamples)
+    return {key: (tpr_at_fpr(scores[key], member), row) for key, row in zip(keys, replicates, strict=True)}
+
+
+def combine(values, variances):
+    """(mean of the runs' values, its standard error): each run's points are drawn anew, so variances add up.
+
+    The error is that of these models' numbers; how far models of other seeds differ is the spread, reported apart.
+    """
+    return float(np.mean(values)), float(np.sqrt(np.mean(variances) / len(variances)))
+
+
+def difference(metric, measured, attack, against):
+    """{"difference", "error", "interval", "per_seed"} of two attacks over runs, fractions; measured: one dict a run.
+
+    AUC: DeLong's variance of each run's difference, a normal interval. TPR: each run's paired bootstrap, replicates
+    averaged over runs, a percentile interval. Scores of different runs never meet.
+    """
+    if metric == "auc":
+        per_seed, variances = zip(*(delong_difference(run[attack], run[against]) for run in measured), strict=True)
+        mean, error = combine(per_seed, variances)
+        return {"difference": mean, "error": error, "interval": normal_interval(mean, error),
+                "per_seed": list(per_seed)}
+    per_seed = [run[attack][0] - run[against][0] for run in measured]
+    replicates = np.mean([run[attack][1] - run[against][1] for run in measured], axis=0)
+    return {"difference": float(np.mean(per_seed)), "error": float(replicates.std(ddof=1)),
+            "interval": percentile_interval(replicates), "per_seed": per_seed}
+
+
+def sees_nothing(metric, measured, key):
+    """Whether the 95% interval of an attack's own AUC or TPR, over runs, reaches down to chance."""
+    if metric == "auc":
+        components = [run[key] for run in measured]
+        low, _ = normal_interval(*combine([of_members.mean() for of_members, _ in components],
+                                          [delong_variance(*both) for both in components]))
+        return low <= CHANCE[metric]
+    return percentile_interval(np.mean([run[key][1] for run in measured], axis=0))[0] <= CHANCE[metric]
+
+
+# Tests.
+
+def holm(p):
+    """Holm's adjusted p-values [n] of p-values [n]: the family-wise error stays below the level they are read at.
+
+    Source: Holm, Scandinavian Journal of Statistics 1979.
+    """
+    p = np.asarray(p, dtype=np.float64)
+    order = np.argsort(p, kind="stable")
+    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(1, stepped)
+    return adjusted
+
+
+def equivalence(mean, error, margin=MARGIN):
+    """(p that it is inside ±margin by two one-sided tests, p that it is outside), for a difference and its error.
+
+    The first is small when the difference is surely inside, the second when it is surely outside.
+    Source: Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 1987.
+    """
+    room = margin - abs(mean)
+    if error == 0:
+        return (0.0, 1.0) if room > 0 else (1.0, float(room == 0))
+    # The nearer bound gives the larger of the two one-sided p-values.
+    return float(norm.sf(room / error)), float(min(1, 2 * norm.sf(-room / error)))
+
+
+def compare(metric, pairs, measured):
+    """One row (dict, ready for JSON) a pair: difference, interval, p, p after Holm, verdict; fractions throughout.
+
+    Holm's family is the pairs of one claim. A pair is supported when its p after Holm is below 0.05 and the difference
+    lies on the claim's side, contradicted when it lies on the other side, else undecided. For equivalence p is that of
+    two one-sided tests, and it is contradicted when the difference is outside the margin, by a p of its own
+    (`p_outside_holm`). A row that does not count (`needs_signal` without a signal) keeps its own verdict.
+    """
+    rows, blind = [], {}
+    for pair in pairs:
+        found = difference(metric, measured, pair.attack, pair.against)
+        outside = None
+        if pair.judged == EQUIVALENCE:
+            p, outside = equivalence(found["difference"], found["error"])
+        else:
+            p = two_sided(found["difference"], found["error"])
+        if pair.needs_signal and pair.against not in blind:
+            blind[pair.against] = sees_nothing(metric, measured, pair.against)
+        per_seed = found["per_seed"]
+        spread = float(np.std(per_seed, ddof=1)) if len(per_seed) > 1 else None
+        rows.append({**asdict(pair), "metric": metric, **found, "spread": spread, "p": p, "p_outside": outside,
+                     "counts": not (pair.needs_signal and blind[pair.against])})
+    for claim in dict.fromkeys(pair.claim for pair in pairs):
+        family = [row for row in rows if row["claim"] == claim]
+        _adjust(family, "p", "p_holm")
+        _adjust([row for row in family if row["p_outside"] is not None], "p_outside", "p_outside_holm")
+    return [{**row, "verdict": verdict(row)} for row in rows]
+
+
+def _adjust(rows, key, into):
+    for row, adjusted in zip(rows, holm([row[key] for row in rows]), strict=True):
+        row[into] = float(adjusted)
+
+
+def verdict(row):
+    """The word for one comparison (see `compare`)."""
+    if row["judged"] == EQUIVALENCE:
+        if row["p_holm"] < ALPHA:
+            return SUPPORTED
+        return CONTRADICTED if row["p_outside_holm"] < ALPHA else UNDECIDED
+    if row["p_holm"] >= ALPHA:
+        return UNDECIDED
+    return SUPPORTED if row["sign"] * row["difference"] > 0 else CONTRADICTED
+
+
+# From comparisons to parts, and from parts to a claim.
+
+def parts(rows):
+    """Rows that are judged together: lists of one claim, variant, way of judging, metric, and for SR and MR attack."""
+    found = {}
+    for row in rows:
+        attack = None if row["claim"] == "C1" else row["attack"]
+        found.setdefault((row["claim"], row["variant"], row["judged"], row["metric"], attack), []).append(row)
+    return list(found.values())
+
+
+def strictest(verdicts):
+    """Supported only if all are, contradicted if any is, else (or where there are none) undecided."""
+    verdicts = list(verdicts)
+    if CONTRADICTED in verdicts:
+        return CONTRADICTED
+    return SUPPORTED if verdicts and set(verdicts) == {SUPPORTED} else UNDECIDED
+
+
+def judge(rows):
+    """The verdict of one part from its comparisons: the strictest of those that count and of any contradiction."""
+    return strictest(row["verdict"] for row in rows if row["counts"] or row["verdict"] == CONTRADICTED)
+
+
+def hardest(rows):
+    """The comparison of a part that speaks least for the claim: for the reader, no verdict depends on it."""
+    rows = [row for row in rows if row["counts"]] or rows
+    if rows[0]["judged"] == EQUIVALENCE:
+        return max(rows, key=lambda row: abs(row["difference"]))
+    return min(rows, key=lambda row: row["sign"] * row["difference"])

@@ -1,0 +1,144 @@
+"""How far a choice of protocol moves the results: runs paired on the same points, and the table of it."""
+import numpy as np
+import pandas as pd
+
+from attacks.results import INTERPOLATED_RESAMPLES, load_decided
+from common.files import read_json
+from common.intervals import delong, normal_interval, paired_tprs, percentile_interval, resamples_of
+from common.metrics import LOW_FPR, auc, balanced_accuracy, interpolated_tpr, tpr_at_fpr
+from common.paths import ORIGINAL
+from evaluation.comparisons import combine
+from evaluation.tables import RATES, Table
+from models import protocol
+
+FORMAT = 3  # of ablation.json; earlier ones held a single seed
+NR_ATTACKS = ("SAMIA", "metric_based_2", "train_based_2 (RF)", "RMIA", "RMIA (population)")
+SR_ATTACKS = ("SR2 (LR)", "SR2 (RF)")
+SHOWN = ("acc", "auc", "tpr")
+LABELS = ["choice", "setting", "model", "attack"]
+TOGETHER = "together"
+CAPTION = ("What the choices of the authors' released code are worth, each switched on alone: sound → changed "
+           "(difference [95% interval]), per cent, on the same points; AUC by DeLong, TPR at 0.1% FPR by the paired "
+           "bootstrap. Over several seeds: means, intervals as in the claims, and AUC's difference seed by seed")
+
+
+def differences(runs, interpolated=False):
+    """{"acc", "auc", "tpr"}: each {"sound", "changed", "difference", "interval", "per_seed"} in fractions.
+
+    runs: one (before, after, member) a seed; before, after: (scores [n], decisions [n] bool) of the same n points;
+    member [n] bool. difference: changed minus sound, the mean of the seeds', which stand in per_seed.
+    interpolated: the TPR of `after` is read off the ROC curve by linear interpolation.
+    AUC by DeLong, ACC by its normal standard error, TPR at 0.1% FPR by the paired bootstrap; scores of different seeds
+    never meet.
+    """
+    found = {}
+    for rate, of_one in (("acc", _acc), ("auc", _auc)):
+        sound, changed, variances = np.transpose([of_one(*run) for run in runs])
+        found[rate] = _over_seeds(sound, changed, normal_interval(*combine(changed - sound, variances)))
+    sound, changed, replicates = zip(*(_tpr(*run, seed, interpolated) for seed, run in enumerate(runs)), strict=True)
+    return {**found, "tpr": _over_seeds(sound, changed, percentile_interval(np.mean(replicates, axis=0)))}
+
+
+def _over_seeds(sound, changed, interval):
+    each = np.subtract(changed, sound)
+    return {"sound": float(np.mean(sound)), "changed": float(np.mean(changed)), "difference": float(each.mean()),
+            "interval": interval, "per_seed": each.tolist()}
+
+
+def _auc(before, after, member):
+    """AUC before and after, and the variance of their difference."""
+    return auc(before[0], member), auc(after[0], member), delong(after[0], before[0], member)["standard_error"] ** 2
+
+
+def _acc(before, after, member):
+    """The same of balanced accuracy: half the members' mean change of decision, less half the non-members'."""
+    change = np.asarray(after[1], dtype=float) - np.asarray(before[1], dtype=float)
+    variance = sum(change[side].var(ddof=1) / side.sum() for side in (member, ~member)) / 4
+    return balanced_accuracy(before[1], member), balanced_accuracy(after[1], member), variance
+
+
+def _tpr(before, after, member, seed, interpolated):
+    """TPR before and after, and their differences in stratified resamples; seed of the bootstrap."""
+    sound = tpr_at_fpr(before[0], member)
+    if not interpolated:
+        first, second = paired_tprs([before[0], after[0]], member, LOW_FPR, seed)
+        return sound, tpr_at_fpr(after[0], member), second - first
+    resamples = resamples_of(member, np.random.default_rng(seed), INTERPOLATED_RESAMPLES)
+    return sound, interpolated_tpr(after[0], member), np.array([
+        interpolated_tpr(after[0][rows], member[rows]) - tpr_at_fpr(before[0][rows], member[rows])
+        for rows in resamples])
+
+
+def measure(pairs, seeds, choice, variants, interpolated):
+    """A dictionary for each attack of interest that all runs made: LABELS, seeds, then each rate's differences.
+
+    pairs: (sound run, changed run), Layouts, one a seed.
+    """
+    places = [("NR", ORIGINAL, NR_ATTACKS), *(("SR", variant, SR_ATTACKS) for variant in variants),
+              ("MR", ORIGINAL, None)]
+    rows = []
+    for setting, variant, attacks in places:
+        loaded = [[load_decided(layout.result(variant, f"{setting}_scores.npz"), "the command again")
+                   for layout in pair] for pair in pairs]
+        if any(None in pair for pair in loaded):
+            continue
+        for (index, member, _), (other_index, other_member, _) in loaded:
+            assert (index == other_index).all() and (member == other_member).all(), "one split, one order of rows"
+        everywhere = [name for name in loaded[0][0][2] if all(name in one[2] for pair in loaded for one in pair)]
+        for name in [name for name in everywhere if attacks is None or name in attacks]:
+            moved = differences([(before[2][name], after[2][name], before[1]) for before, after in loaded],
+                                interpolated)
+            rows.append({"choice": choice, "setting": setting, "model": str(variant), "attack": name, "seeds": seeds,
+                         **moved})
+    return rows
+
+
+def table(layout):
+    """The ablation's Table from ablation.json, or None where the run has none that this version reads."""
+    path, made_by = layout.result(ORIGINAL, "ablation.json"), f"python -m evaluation.ablation {layout.flags}"
+    if not path.exists():
+        return None
+    saved = read_json(path, made_by)
+    if saved.get("format") != FORMAT:
+        print(f"{path} was made by another version: run {made_by}")
+        return None
+    frame = pd.DataFrame([_flat(row) for row in saved["rows"]])
+    text = frame[LABELS].copy()
+    for rate in SHOWN:
+        text[RATES[rate]] = [_change(row, rate) for row in frame.to_dict("records")]
+    if any(len(row["seeds"]) > 1 for row in saved["rows"]):
+        text["AUC seed by seed"] = [" ".join(f"{100 * value:+.2f}" for value in row["auc"]["per_seed"])
+                                    for row in saved["rows"]]
+    blocks = {}
+    for choice in frame["choice"].unique():
+        mine = frame["choice"] == choice
+        seeds = ", ".join(frame["seeds"][mine].iloc[0].split())
+        blocks[f"{choice}: {describe(choice)}; seed {seeds}"] = text[mine].drop(columns="choice")
+    return Table("ablation", f"{CAPTION}. {saved['data']}.", frame, blocks)
+
+
+def _flat(row):
+    """A row of the CSV: labels, then sound, changed, difference, low, high and per_seed of each rate, fractions."""
+    flat = {label: row[label] for label in LABELS} | {"seeds": " ".join(map(str, row["seeds"]))}
+    for rate in SHOWN:
+        low, high = row[rate]["interval"]
+        flat |= {f"{rate}_{key}": row[rate][key] for key in ("sound", "changed", "difference")}
+        flat |= {f"{rate}_low": low, f"{rate}_high": high,
+                 f"{rate}_per_seed": " ".join(f"{value:.6g}" for value in row[rate]["per_seed"])}
+    return flat
+
+
+def describe(choice):
+    """A choice in words."""
+    if choice == TOGETHER:
+        return "all choices that need no models of their own"
+    if choice == protocol.RELEASED:
+        return "all choices at once, with models trained under them"
+    return "; ".join(protocol.CHOICES[one] for one in protocol.CHOICES if one in protocol.parse(choice))
+
+
+def _change(row, rate):
+    """'sound → changed (difference [interval])' in per cent."""
+    keys = ("sound", "changed", "difference", "low", "high")
+    sound, changed, difference, low, high = (100 * row[f"{rate}_{key}"] for key in keys)
+    return f"{sound:.2f} → {changed:.2f} ({difference:+.2f} [{low:+.2f}, {high:+.2f}])"

@@ -1,0 +1,183 @@
+"""What the report says beside tables and curves: the run's facts, deviations, exposed examples, several seeds."""
+import base64
+import io
+import statistics
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from attacks.saved import attack_scores, read_multi, read_results
+from common.errors import CompLeakError
+from common.paths import ORIGINAL
+from data import images
+from evaluation.figures import BARS, SR_CURVE, saved_scores
+from evaluation.tables import short
+from models.queries import load_queries
+from models.run import load_split, read_run
+
+# The appendix's training, by technique: epochs, learning rate.
+APPENDIX = {None: (100, 0.1), "pruning": (30, 0.001), "quantization": (30, 0.001), "clustering": (30, 0.00001)}
+EXPOSED = 12
+EXPOSED_BY = ("RMIA", "metric_based_2")  # the first that the run has; named here, not picked by a result
+
+
+def facts(layout, configs):
+    """[(what, value)] of a run: data, split, seed, protocol, hardware, versions; configs from `read_configs`."""
+    run, split = read_run(layout), load_split(layout)
+    found = [("Data", f"{run['data_label']}, {len(run['classes'])} classes"),
+             ("Scored rows of the target", f"{split.target.scored:,} members and {split.target.scored:,} non-members"),
+             ("Shadow models", str(len(split.shadows))), ("Seed", str(run["seed"])), ("Split", split.fingerprint)]
+    if not layout.is_own:
+        # How models made elsewhere were trained and asked is not known.
+        found += [("Network", layout.model), ("Members of each model", f"{split.train_size:,}"),
+                  ("Protocol", run["protocol"]), ("Picture size", f"{run['image_size']} × {run['image_size']} pixels"),
+                  ("Random crops and flips in training", "yes" if run["augment"] else "no")]
+    config = next(iter(configs.values()), {})
+    recorded = {"Hardware": config.get("device"), "Python": config.get("python"),
+                "Versions": ", ".join(f"{name} {number}" for name, number in config.get("versions", {}).items())}
+    return found + [(name, value or "not recorded") for name, value in recorded.items()]
+
+
+def stages(layout, configs):
+    """How each model of the target was made, a row a model: text."""
+    rows = []
+    for variant, config in configs.items():
+        made, log = config["settings"], layout.file(variant, "target", "log.jsonl")
+        seconds = pd.read_json(log, lines=True)["seconds"].sum() if log.exists() and log.stat().st_size else None
+        rows.append([str(variant), *(_or_dash(made.get(key)) for key in ("epochs", "lr", "batch_size")),
+                     {True: "bfloat16", False: "float32"}.get(made.get("bfloat16"), "-"),
+                     "-" if seconds is None else f"{seconds:,.0f} s", config.get("device") or "-"])
+    return pd.DataFrame(rows, columns=["model", "epochs", "learning rate", "batch", "arithmetic", "training time",
+                                       "hardware"])
+
+
+def _or_dash(value):
+    return "-" if value is None else f"{value:.10f}".rstrip("0").rstrip(".")
+
+
+def deviations(layouts, configs, nr):
+    """Sentences on what differs from the appendix's experiment, from recorded facts alone."""
+    layout, run, split = layouts[0], read_run(layouts[0]), load_split(layouts[0])
+    if layout.is_own:
+        found = ["The models were made elsewhere: nothing here says how they were trained or asked."]
+    else:
+        official = run["data_label"] == "CIFAR-10"
+        found = [] if official else [f"The data are {run['data_label']}, not the official CIFAR-10."]
+        if split.train_size != 20_000:
+            found.append(f"Each model has {split.train_size:,} members; the design has 20,000.")
+        if not run["augment"]:
+            found.append("Training was without random crops and flips.")
+        found += _shorter(configs)
+    if run.get("protocol", "sound") != "sound":
+        found.append(f"Protocol {run['protocol']}: choices of the authors' released code that move the numbers.")
+    found.append(f"Seeds: {len(layouts)}. Shadow models: {len(split.shadows)}.")
+    without = [short(str(variant)) for variant, result in nr.items() if "SAMIA" not in result["attacks"]]
+    if without:
+        found.append(f"SAMIA is left out for {', '.join(without)}: it needs sensitivities and a shadow.")
+    allowed = split.target.scored // 1000
+    found.append(f"TPR at 0.1% FPR allows {allowed} false positive(s) among {split.target.scored:,} non-members"
+                 + (": not resolvable." if allowed < 1 else "."))
+    return found
+
+
+def _shorter(configs):
+    found = {}
+    for variant, config in configs.items():
+        epochs, lr = APPENDIX[variant.technique]
+        made = config["settings"]
+        if (made.get("epochs"), made.get("lr")) != (epochs, lr):
+            text = f"{_or_dash(made.get('epochs'))} epochs at learning rate {_or_dash(made.get('lr'))}"
+            found.setdefault((text, f"{epochs} at {_or_dash(lr)}"), []).append(short(str(variant)))
+    return [f"{', '.join(names)}: {text}; the appendix has {asked}." for (text, asked), names in found.items()]
+
+
+# The members that stand out.
+
+def pictures(layout, data_dir):
+    """(Dataset, "") of a run's pictures, or (None, why they are not at hand); nothing is downloaded."""
+    run = read_run(layout)
+    if layout.is_own:
+        return None, "pictures of models made elsewhere are not known to the run"
+    official = data_dir is None and layout.dataset == "cifar10"
+    if official and not any((images.DATASETS / name).exists() for name in images.OFFICIAL):
+        return None, "CIFAR-10 is not in data/datasets/; --data_dir names a copy"
+    try:
+        data = images.load(layout.dataset, data_dir, run["data_label"], run["image_size"])
+    except CompLeakError as error:
+        return None, str(error)
+    if data.fingerprint != load_split(layout).data_fingerprint:
+        return None, "the pictures found are not those of the run; --data_dir names others"
+    return data, ""
+
+
+def exposed(layout, nr, data):
+    """The members with the highest score on the original, and how they score on every model; None without such scores.
+
+    Returns {"attack", "columns": model names, "rows": [{"index", "label", "picture": PNG as base64 or None, "cells":
+    [{"score", "share": of non-members that score as high}]}]}, the most exposed first. data: a Dataset or None.
+    """
+    attack = next((name for name in EXPOSED_BY if name in nr.get(ORIGINAL, {"attacks": ()})["attacks"]), None)
+    if attack is None:
+        return None
+    models = {variant: result for variant, result in nr.items() if attack in result["attacks"]}
+    scores = {variant: saved_scores(layout, variant, "NR", result, [attack]) for variant, result in models.items()}
+    arrays = attack_scores(layout, ORIGINAL, "NR", nr[ORIGINAL], [attack], ["index", "member"])
+    index, member, first = arrays["index"], arrays["member"], arrays[attack]
+    chosen = [row for row in np.argsort(-first, kind="stable") if member[row]][:EXPOSED]
+    labels = _labels(layout, data)
+    rows = [{"index": int(index[row]), "label": labels(index[row]), "picture": _png(data, index[row]),
+             "cells": [{"score": f"{values[attack][row]:.4g}", "share": _share(values[attack], ~members, row)}
+                       for values, members in scores.values()]} for row in chosen]
+    return {"attack": attack, "columns": [short(str(variant)) for variant in scores], "rows": rows}
+
+
+def _share(scores, non_member, row):
+    return f"{100 * np.mean(scores[non_member] >= scores[row]):.2f}%"
+
+
+def _labels(layout, data):
+    classes, path = read_run(layout)["classes"], layout.file(ORIGINAL, "target", "queries.npz")
+    if data is not None:
+        return lambda index: classes[data.labels[index]]
+    if not path.exists():
+        return lambda index: "-"
+    queries = load_queries(path, layout.command(ORIGINAL))
+    return lambda index: classes[queries.labels[queries.rows(np.array([index]))[0]]]
+
+
+def _png(data, index):
+    if data is None:
+        return None
+    file = io.BytesIO()
+    Image.fromarray(data.images[index]).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+# Several seeds.
+
+def main_rows(layout):
+    """{attack and model in words: metrics}: a few NR attacks on every model, SR2's forest for every pair, every MR."""
+    found = {f"{name}, {short(str(variant))}": result["attacks"][name]
+             for variant, result in read_results(layout, "NR").items()
+             for name in ("SAMIA", *BARS) if name in result["attacks"]}
+    found |= {f"{SR_CURVE}, original + {short(str(variant))}": result["attacks"][SR_CURVE]
+              for variant, result in read_results(layout, "SR").items()}
+    try:
+        found |= {f"MR, {name}": metrics for name, metrics in read_multi(layout)["attacks"].items()}
+    except CompLeakError as error:
+        print(f"MR is left out of the seeds: {error}")
+    return found
+
+
+def seeds_table(rows, seeds, rate):
+    """Mean, spread (standard deviation) and each seed's value in per cent, a row of `main_rows`: text.
+
+    rows: {label: [metrics a seed]}; rate: "auc" or "tpr".
+    """
+    lines = []
+    for label, found in rows.items():
+        values = [100 * metrics[rate] for metrics in found]
+        lines.append([label, f"{statistics.mean(values):.2f}", f"{statistics.stdev(values):.2f}",
+                      *(f"{value:.2f}" for value in values)])
+    return pd.DataFrame(lines, columns=["attack", "mean", "spread", *(f"seed {seed}" for seed in seeds)])

@@ -1,0 +1,256 @@
+"""Tables of one run, one per claim and one of the models, as Markdown, CSV and LaTeX; the claims' are printed too."""
+from dataclasses import dataclass
+
+import pandas as pd
+
+from attacks.arguments import open_run
+from attacks.saved import read_configs, read_multi, read_results
+from common.command import run
+from common.errors import CompLeakError
+from common.files import locked, read_json
+from common.metrics import RESOLVABLE_NON_MEMBERS, resolvable
+from common.paths import ORIGINAL
+from evaluation.writing import screen, write
+from models.arguments import parser
+from models.run import load_split
+
+RATES = {"acc": "ACC (%)", "auc": "AUC (%)", "tpr": "TPR at 0.1% FPR (%)", "tpr_1": "TPR at 1% FPR (%)"}
+SHORT = {"metric_based_": "metric", "train_based_": "train", "loss_threshold": "loss", "correctness": "correct",
+         "population": "pop", "pruning_": "pruned ", "quantization_": "", "clustering_": "cluster ", "(": "", ")": ""}
+TITLES = {
+    "models": "The target, original and compressed: accuracy on the scored members and non-members, and size on disk",
+    "C1": "CompLeakNR: each model attacked by itself",
+    "C2": "CompLeakSR: the original and one compressed model together (SR1, SR2), beside every NR attack on either",
+    "C3": "CompLeakMR: several compressed models together, beside SR2 on each of them and RMIA on the original",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A finished table: frame is what the CSV holds (fractions), blocks are {heading: frame of text} for reading."""
+
+    name: str
+    caption: str
+    frame: pd.DataFrame
+    blocks: dict
+
+
+# JSON values in, long-form frames of fractions out.
+
+def rows(labels, result, setting, attacks=None):
+    """One dictionary an attack: the labels, then rates with their intervals, all fractions.
+
+    result: values of a result file; setting: NR, SR or MR; attacks: which of them, default all, in the file's order.
+    """
+    weights = result["inputs"]["weights"]
+    shadows = len(next(iter(weights.values())) if setting == "MR" else weights) - 1
+    found = []
+    for attack, metrics in result["attacks"].items():
+        if attacks is not None and attack not in attacks:
+            continue
+        rates = {}
+        for rate in RATES:
+            low, high = metrics[f"{rate}_interval"] or (None, None)
+            rates |= {rate: metrics[rate], f"{rate}_low": low, f"{rate}_high": high}
+        kept = {key: metrics[key] for key in ("tpr_resolvable", "fpr_of_decision", "members", "non_members")}
+        found.append({**labels, "attack": attack, **rates, **kept, "shadows": shadows})
+    return found
+
+
+def nr_frame(nr):
+    """C1 from {Version: NR values}: one row per model and attack."""
+    return pd.DataFrame([row for variant, result in nr.items() for row in rows({"model": str(variant)}, result, "NR")])
+
+
+def sr_frame(sr, nr):
+    """C2 from {Version: SR values} and {Version: NR values}: for each pair every NR attack on both models, then SR."""
+    found = []
+    for variant, result in sr.items():
+        for setting, model in (("NR original", ORIGINAL), ("NR compressed", variant)):
+            if model in nr:
+                found += rows({"variant": str(variant), "setting": setting}, nr[model], "NR")
+        found += rows({"variant": str(variant), "setting": "SR"}, result, "SR")
+    return pd.DataFrame(found)
+
+
+def mr_frame(mr, sr, nr):
+    """C3 from MR values, {Version: SR values} and {Version: NR values}: each group's MR, SR2 of its variants, RMIA."""
+    found = []
+    for group, members in mr["inputs"]["groups"].items():
+        for name in [name for name in mr["attacks"] if name.rsplit(", ", 1)[0] == group]:
+            setting = {"group": group, "setting": f"MR {name.rsplit(', ', 1)[1]}"}
+            found += [{**row, "attack": "MR"} for row in rows(setting, mr, "MR", [name])]
+        for variant, result in sr.items():
+            if str(variant) in members:
+                setting = {"group": group, "setting": f"SR {variant}"}
+                found += rows(setting, result, "SR", ["SR2 (LR)", "SR2 (RF)"])
+        if ORIGINAL in nr:
+            found += rows({"group": group, "setting": "NR original"}, nr[ORIGINAL], "NR", ["RMIA"])
+    return pd.DataFrame(found)
+
+
+def models_frame(configs):
+    """One row a model from {Version: values of the target's config.json}; accuracies are fractions, sizes bytes."""
+    found = []
+    for variant, config in configs.items():
+        before = config.get("before", {})
+        found.append({"model": str(variant), "compression": describe(variant),
+                      "accuracy_in": config["accuracy_in"], "accuracy_out": config["accuracy_out"],
+                      "before_in": before.get("accuracy_in"), "before_out": before.get("accuracy_out"),
+                      "bytes": config["bytes"], "ratio": config["ratio"], "epochs": config["settings"]["epochs"],
+                      "weights": config["weights"]})
+    return pd.DataFrame(found)
+
+
+def describe(variant):
+    """What a variant's degree means, in words."""
+    if variant.technique == "pruning":
+        return f"sparsity {100 * float(variant.degree):g}%"
+    if variant.technique == "clustering":
+        return f"{variant.degree} centroids a layer, {int(variant.degree).bit_length() - 1} bits a weight"
+    return "8 bits a weight and activation" if variant.technique == "quantization" else "none"
+
+
+# Frames of fractions in, text out.
+
+def readable(frame):
+    """The labels of a claim's frame, then ACC, AUC and TPR as text: per cent with 95% intervals; empty stays empty."""
+    if frame.empty:
+        return frame
+    text = frame.loc[:, : "attack"].copy()
+    for rate, heading in RATES.items():
+        text[heading] = [_cell(row, rate) for row in frame.to_dict("records")]
+    return text
+
+
+def _cell(row, rate):
+    if pd.isna(row[rate]) or not resolvable(rate, row["non_members"]):
+        return "-" if pd.isna(row[rate]) else "not resolvable"
+    value, low, high = (100 * row[key] for key in (rate, f"{rate}_low", f"{rate}_high"))
+    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def _per_cent(value):
+    return "-" if pd.isna(value) else f"{100 * value:.2f}"
+
+
+def overview(frame, down, across):
+    """{heading: frame of text}, one block a rate, per cent: `down` is the column that labels rows, `across` columns."""
+    names, blocks = frame[across].unique(), {}
+    for rate, heading in RATES.items():
+        records = frame.to_dict("records")
+        if frame[rate].isna().all() or not all(resolvable(rate, row["non_members"]) for row in records):
+            continue
+        cells = {(row[down], row[across]): _per_cent(row[rate]) for row in records}
+        lines = [[short(label), *(cells.get((label, name), "-") for name in names)] for label in frame[down].unique()]
+        blocks[heading] = pd.DataFrame(lines, columns=[down, *map(short, names)])
+    return blocks
+
+
+def details(frame, by):
+    """{heading: frame of text with intervals}, one block for each value of the column `by`."""
+    text = readable(frame)
+    return {name: text[frame[by] == name].drop(columns=by) for name in frame[by].unique()}
+
+
+def short(name):
+    """A model's or an attack's name, narrow."""
+    for long, brief in SHORT.items():
+        name = name.replace(long, brief)
+    return name
+
+
+def models_text(frame):
+    """The models' frame as text: per cent and MB (10^6 bytes)."""
+    text = pd.DataFrame({"model": frame["model"], "compression": frame["compression"]})
+    for key, heading in (("accuracy_in", "members (%)"), ("accuracy_out", "non-members (%)"),
+                         ("before_in", "members before (%)"), ("before_out", "non-members before (%)")):
+        text[heading] = list(map(_per_cent, frame[key]))
+    text["MB"] = ["-" if pd.isna(size) else f"{size / 1e6:.2f}" for size in frame["bytes"]]
+    text["times smaller"] = ["-" if pd.isna(ratio) else f"{ratio:.2f}" for ratio in frame["ratio"]]
+    return text
+
+
+def caption(layout, name, frame, nr):
+    """Where a table's numbers come from: data, rows, members, seed, split, and for a claim shadows and intervals."""
+    split = load_split(layout)
+    settings = read_json(layout.result(ORIGINAL, "split.json"), layout.command(ORIGINAL))["run"]
+    scored = split.target.scored
+    text = (f"{TITLES[name]}. Data {settings['data_label']}, {layout.model}: {2 * scored:,} rows of the target, "
+            f"{scored:,} of them members; each model has {split.train_size:,} members; seed {split.seed}, "
+            f"split {split.fingerprint}")
+    if name == "models":
+        return text + "."
+    shadows = " or ".join(map(str, sorted(frame["shadows"].unique())))
+    text += f"; attacks fitted on {shadows} shadow model(s)" if shadows != "0" else "; no shadow model, so no ACC"
+    if any("RMIA" in result["attacks"] for result in nr.values()):
+        text += f"; RMIA with a = {' or '.join(sorted({str(result['inputs']['rmia_a']) for result in nr.values()}))}"
+    text += ". Per cent; 95% intervals in brackets, of the AUC by DeLong, of ACC and TPR by bootstrap."
+    if not frame["tpr_resolvable"].all():
+        text += f" TPR at 0.1% FPR is not resolvable with fewer than {RESOLVABLE_NON_MEMBERS:,} non-members."
+    return text
+
+
+# The tables themselves.
+
+def models_table(layout):
+    """The models ready to show: accuracy in per cent, size in MB."""
+    return models_text(models_frame(read_configs(layout)))
+
+
+def nr_table(layout):
+    """C1 ready to show: per cent with intervals, one row per model and attack."""
+    return readable(nr_frame(read_results(layout, "NR")))
+
+
+def sr_table(layout):
+    """C2 ready to show: per cent with intervals, one row per pair, setting and attack."""
+    return readable(sr_frame(read_results(layout, "SR"), read_results(layout, "NR")))
+
+
+def mr_table(layout):
+    """C3 ready to show: one row per group, setting and attack; CompLeakError where MR has not been run."""
+    return readable(mr_frame(read_multi(layout), read_results(layout, "SR"), read_results(layout, "NR")))
+
+
+def build(layout):
+    """Every Table that the run's files allow; what is missing is named in one line each."""
+    made, configs = [], read_configs(layout)
+    if configs:
+        frame = models_frame(configs)
+        made.append(Table("models", caption(layout, "models", frame, {}), frame, {"Models": models_text(frame)}))
+    nr, sr = read_results(layout, "NR"), read_results(layout, "SR")
+    if nr:
+        frame = nr_frame(nr)
+        blocks = overview(frame, "model", "attack") | details(frame, "attack")
+        made.append(Table("C1", caption(layout, "C1", frame, nr), frame, blocks))
+    if sr:
+        frame = sr_frame(sr, nr)
+        # NR on the original is the same beside every variant: one column of its own says it once.
+        model = frame["variant"].where(frame["setting"] != "NR original", str(ORIGINAL))
+        blocks = overview(frame.assign(model=model), "attack", "model") | details(frame, "variant")
+        made.append(Table("C2", caption(layout, "C2", frame, nr), frame, blocks))
+    try:
+        frame = mr_frame(read_multi(layout), sr, nr)
+        made.append(Table("C3", caption(layout, "C3", frame, nr), frame, details(frame, "group")))
+    except CompLeakError as error:
+        print(f"C3 is left out: {error}")
+    return made
+
+
+def main(argv=None):
+    args = parser(__doc__).parse_args(argv)
+    layout, _, _ = open_run(args)
+    with locked(layout.tables / "tables"):
+        made = build(layout)
+        for table in made:
+            write(table, layout.tables)
+    for table in made:
+        if table.name != "models":
+            rates = [heading for heading in table.blocks if heading in RATES.values()]
+            print("\n" + screen(table, rates or list(table.blocks)))
+    print(f"{', '.join(table.name for table in made) or 'no table'} written to {layout.tables} (.md, .csv, .tex)")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,60 @@
+"""A table as Markdown, CSV, LaTeX, and as aligned text on the screen."""
+import textwrap
+
+from common.files import atomic
+
+WIDTH = 120
+LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
+         ">": r"\textgreater{}", "|": r"\textbar{}", **{sign: "\\" + sign for sign in "&%$#_{}"}}
+
+
+def markdown(table):
+    """The table as a Markdown page."""
+    lines = [f"# {table.name}", "", table.caption]
+    for heading, text in table.blocks.items():
+        lines += ["", f"## {heading}", "", _pipes(text.columns), "|" + " --- |" * text.shape[1]]
+        lines += map(_pipes, text.to_numpy())
+    return "\n".join(lines) + "\n"
+
+
+def _pipes(cells):
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+
+def latex(table):
+    """The table as LaTeX floats, one a block, for a document with booktabs and adjustbox."""
+    lines = [r"% \usepackage{booktabs,adjustbox}"]
+    for heading, text in table.blocks.items():
+        lines += [r"\begin{table}[htbp]", r"\centering", rf"\caption{{{escape(f'{heading}. {table.caption}')}}}",
+                  r"\begin{adjustbox}{max width=\textwidth}", rf"\begin{{tabular}}{{{'l' * text.shape[1]}}}",
+                  r"\toprule", _ampersands(text.columns), r"\midrule", *map(_ampersands, text.to_numpy()),
+                  r"\bottomrule", r"\end{tabular}", r"\end{adjustbox}", r"\end{table}"]
+    # LaTeX holds only so many floats that have no place yet.
+    return "\n".join([*lines, r"\clearpage", ""])
+
+
+def _ampersands(cells):
+    return " & ".join(map(escape, cells)) + r" \\"
+
+
+def escape(text):
+    """Plain text with LaTeX's special characters escaped."""
+    return "".join(LATEX.get(sign, sign) for sign in text)
+
+
+def write(table, folder):
+    """Write <name>.md, .csv and .tex; the CSV holds fractions at full precision."""
+    for ending, text in (("md", markdown(table)), ("csv", table.frame.to_csv(index=False)), ("tex", latex(table))):
+        with atomic(folder / f"{table.name}.{ending}") as beside:
+            beside.write_text(text)
+
+
+def screen(table, headings):
+    """Some blocks of a table as aligned text, at most WIDTH columns wide with the usual names."""
+    lines = textwrap.wrap(f"{table.name}  {table.caption}", WIDTH)
+    for heading in headings:
+        text = table.blocks[heading]
+        grid = [list(text.columns), *text.to_numpy().tolist()]
+        widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
+        lines += ["", heading] + ["  ".join(map(str.ljust, row, widths)).rstrip() for row in grid]
+    return "\n".join(lines) + "\n"

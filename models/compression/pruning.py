@@ -1,0 +1,73 @@
+"""Pruning: per-layer magnitude (L1, unstructured) on every convolution and linear weight, mask held."""
+import numpy as np
+import torch
+
+from common.errors import UsageError
+from models.networks import compressible_layers
+from models.training import Technique
+
+
+def prune_mask(weight, sparsity):
+    """Which weights stay: all but the int(n·sparsity) of smallest magnitude, same shape, bool.
+
+    Of equal magnitudes the first in row-major order goes first, so the count is exact.
+    """
+    mask = torch.ones(weight.numel(), dtype=torch.bool)
+    order = weight.detach().abs().flatten().cpu().argsort(stable=True)
+    mask[order[: int(weight.numel() * sparsity)]] = False
+    return mask.view(weight.shape).to(weight.device)
+
+
+class Pruning(Technique):
+    """Zeroes the smallest weights of each layer and holds them at zero while the rest is fine-tuned.
+
+    sparsity: fraction of each layer's weights that become zero, in (0, 1); UsageError otherwise.
+    """
+
+    def __init__(self, model, sparsity):
+        if not 0 < sparsity < 1:
+            raise UsageError(f"--prune_sparsity {sparsity}: choose a fraction above 0 and below 1")
+        self.weights = [layer.weight for layer in compressible_layers(model).values()]
+        # Laid out in memory as the weights are, or the product falls back to a slow path.
+        self.masks = [torch.empty_like(w, requires_grad=False).copy_(prune_mask(w, sparsity)) for w in self.weights]
+        self.after_step()
+
+    @torch.no_grad()
+    def after_step(self):
+        torch._foreach_mul_(self.weights, self.masks)
+
+    def state_dict(self):
+        return {"masks": [mask.bool() for mask in self.masks]}
+
+    def load_state_dict(self, state):
+        for mask, saved in zip(self.masks, state["masks"], strict=True):
+            mask.copy_(saved)
+
+
+def pack(model):
+    """The model's tensors with each pruned weight as one bit a position and its non-zero values in float32."""
+    tensors = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
+    for name in compressible_layers(model):
+        weight = tensors.pop(f"{name}.weight").contiguous()
+        kept = weight != 0
+        tensors[f"{name}.weight.kept"] = torch.from_numpy(np.packbits(kept.numpy().reshape(-1)))
+        tensors[f"{name}.weight.values"] = weight[kept]
+        tensors[f"{name}.weight.shape"] = torch.tensor(weight.shape)
+    return tensors
+
+
+def unpack(tensors):
+    """The dense state_dict that `pack` was made from, value for value."""
+    state = dict(tensors)
+    for name in [key.removesuffix(".kept") for key in tensors if key.endswith(".weight.kept")]:
+        shape = state.pop(f"{name}.shape").tolist()
+        bits = np.unpackbits(state.pop(f"{name}.kept").numpy(), count=int(np.prod(shape))).astype(bool)
+        weight = torch.zeros(len(bits))
+        weight[torch.from_numpy(bits)] = state.pop(f"{name}.values")
+        state[name] = weight.view(shape)
+    return state
+
+
+def sparsities(model):
+    """Fraction of zero weights of each compressible layer."""
+    return {name: (layer.weight == 0).float().mean().item() for name, layer in compressible_layers(model).items()}

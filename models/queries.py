@@ -1,0 +1,162 @@
+"""What an attacker sees of a model: its answers to every picture, and how they move under noise."""
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from common.errors import CompLeakError
+from common.files import FORMAT, load_arrays
+from common.seeds import derive_seed
+from data.augment import crop_and_flip, draw, normalise
+
+BATCH = 250
+SENSITIVITY_SAMPLES = 10
+SENSITIVITY_EPSILON = 1e-3
+
+
+@dataclass(frozen=True)
+class Queries:
+    """One model's answers, rows aligned and ascending by index (design: Queries).
+
+    logits [n, c] float32 · losses [n] float32, nats · labels [n] int64 · index [n] int64, position in the pooled
+    data set · member [n] bool · meta: what the file was made from.
+    """
+
+    logits: np.ndarray
+    losses: np.ndarray
+    labels: np.ndarray
+    index: np.ndarray
+    member: np.ndarray
+    meta: dict
+
+    def holds(self, index):
+        """Whether all of these pictures were queried."""
+        return bool(np.isin(index, self.index).all())
+
+    def rows(self, index):
+        """Positions [m] of these pictures; CompLeakError for one that was not queried."""
+        at = np.minimum(np.searchsorted(self.index, index), len(self.index) - 1)
+        if not np.array_equal(self.index[at], index):
+            missing = int((self.index[at] != index).sum())
+            raise CompLeakError(f"{missing} of the pictures asked for are not in the queries of {self.meta['variant']}/"
+                                f"{self.meta['world']}: query again with --query_rows all")
+        return at
+
+
+@contextmanager
+def precise():
+    """Makes float32 mean float32 on a GPU for a while: no TF32 in matrix products or convolutions."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
+
+
+def query(model, images, statistics, index, device, description="queries"):
+    """Logits [n, c] float32 of the pictures at `index`, in evaluation mode, in plain float32.
+
+    images [*, h, w, 3] uint8 is the whole data set, index [n] int64 ascending.
+    """
+    return logits_of(model, pictures(images, statistics, index, device), len(index), description)
+
+
+def sensitivity(model, images, statistics, index, seed, device, description="sensitivity"):
+    """How far each posterior moves under Gaussian noise on the normalised input: [n, c] float32.
+
+    As `sensitivity_of`, for the pictures at `index` of a whole data set [*, h, w, 3] uint8.
+    """
+    return sensitivity_of(model, pictures(images, statistics, index, device), index, seed, description)
+
+
+def pictures(images, statistics, index, device):
+    """take(slice of positions in `index`) → the model's input, normalised pictures [b, 3, h, w] on the device."""
+    return lambda part: normalise(torch.from_numpy(images[index[part]]).to(device), *statistics)
+
+
+@precise()
+@torch.inference_mode()
+def logits_of(model, take, n, description):
+    """Logits [n, c] float32 of n inputs that take(slice) gives a batch at a time, in plain float32."""
+    starts = tqdm(range(0, n, BATCH), desc=description, unit="batch", mininterval=1)
+    return torch.cat([model(take(slice(start, start + BATCH))).float().cpu() for start in starts]).numpy()
+
+
+@precise()
+@torch.inference_mode()
+def sensitivity_of(model, take, index, seed, description):
+    """How far each posterior moves under Gaussian noise on the model's input x, a row each of `index`: [n, c] float32.
+
+    s_c = 1/(mε) Σ_i |p_c(x + ε u_i) − p_c(x)| with m = 10, ε = 1e-3 (Yuan & Zhang, USENIX Security 2022). The noise
+    comes from (seed, row's index), so every model sees the same. take(slice of positions) gives x.
+    """
+    results, per_batch = [], BATCH // SENSITIVITY_SAMPLES
+    for start in tqdm(range(0, len(index), per_batch), desc=description, unit="batch", mininterval=1):
+        part = slice(start, start + per_batch)
+        x, rows = take(part), index[part]
+        shape = (SENSITIVITY_SAMPLES, *x.shape[1:])
+        u = torch.from_numpy(np.stack([noise(seed, row, shape) for row in rows])).to(x.device)
+        moved = (x[:, None] + SENSITIVITY_EPSILON * u).flatten(0, 1)
+        if moved.dim() == 4:
+            moved = moved.contiguous(memory_format=torch.channels_last)
+        still = model(x).double().softmax(1)
+        p = model(moved).double().softmax(1).view(len(rows), SENSITIVITY_SAMPLES, -1)
+        results.append(((p - still[:, None]).abs().mean(1) / SENSITIVITY_EPSILON).float().cpu())
+    return torch.cat(results).numpy()
+
+
+def augmented(images, rows, seed):
+    """A copy of the pictures [*, h, w, 3] uint8 in which those at `rows` are cropped and flipped as in training.
+
+    The released protocol shows each model its members like this; every model's seed gives other crops.
+    """
+    images = np.array(images)
+    offsets, flips = draw(len(rows), torch.Generator().manual_seed(seed))
+    images[rows] = crop_and_flip(torch.from_numpy(images[rows]), offsets, flips).numpy()
+    return images
+
+
+def noise(seed, row, shape):
+    """Standard normal float32 noise for one picture, the same for every model and device."""
+    key = derive_seed(seed, "sensitivity", int(row))
+    return np.random.Generator(np.random.Philox(key)).standard_normal(shape, dtype=np.float32)
+
+
+def losses(logits, labels):
+    """Cross-entropy of each row in nats, [n] float32, from logits [n, c] in float64."""
+    logits, labels = torch.from_numpy(logits).double(), torch.from_numpy(labels)
+    return F.cross_entropy(logits, labels, reduction="none").float().numpy()
+
+
+def load_queries(path, made_by):
+    """The Queries in a file, their shapes and types checked."""
+    arrays, meta = load_arrays(path, ("logits", "losses", "labels", "index", "member"), made_by)
+    kinds = {"logits": ("f", 2), "losses": ("f", 1), "labels": ("i", 1), "index": ("i", 1), "member": ("b", 1)}
+    for name, (kind, ndim) in kinds.items():
+        if arrays[name].ndim != ndim or arrays[name].dtype.kind != kind:
+            raise CompLeakError(f"{path}: {name} is {arrays[name].dtype} {arrays[name].shape}, not the "
+                                f"same number of rows of type {kind!r} in {ndim} dimension(s); run {made_by}")
+    n = len(arrays["index"])
+    if any(len(array) != n for array in arrays.values()):
+        raise CompLeakError(f"{path}: its arrays do not have the same number of rows; run {made_by}")
+    if not np.isfinite(arrays["logits"]).all() or (np.diff(arrays["index"]) <= 0).any():
+        raise CompLeakError(f"{path}: logits must be finite and index ascending without repeats; run {made_by}")
+    return Queries(**arrays, meta=meta)
+
+
+def is_current(path, meta, index=None):
+    """Whether a file of arrays is there, whole, was made from exactly this, and holds these rows."""
+    if not Path(path).exists():
+        return False
+    try:
+        arrays, found = load_arrays(path, None, "the command again")
+    except CompLeakError as error:
+        print(f"{error}; making it again")
+        return False
+    return found == {"format": FORMAT, **meta} and (index is None or np.array_equal(arrays["index"], index))

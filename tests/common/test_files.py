@@ -1,0 +1,90 @@
+"""models/files.py: one writer at a time, and JSON that is known again when it was changed."""
+import json
+import multiprocessing
+import os
+import signal
+
+import pytest
+
+from common.errors import CompLeakError
+from common.files import atomic, locked, read_json, write_json
+
+
+def hold(path, connection):
+    with locked(path):
+        connection.send("held")
+        connection.recv()
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """A process that holds the lock on tmp_path / "target" until it is told or killed."""
+    mine, its = multiprocessing.get_context("spawn").Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=hold, args=(tmp_path / "target", its))
+    process.start()
+    assert mine.recv() == "held"
+    yield process
+    process.kill()
+    process.join()
+
+
+def test_a_second_process_is_told_and_a_killed_one_leaves_no_lock(tmp_path, holder):
+    target = tmp_path / "target"
+    with pytest.raises(CompLeakError, match="target: another process is working on this; wait"), locked(target):
+        pytest.fail("both are in")
+    with locked(tmp_path / "shadow_0"):
+        pass
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.join()
+    with locked(target) as path:
+        assert path == target
+        with pytest.raises(CompLeakError), locked(target):
+            pytest.fail("both are in")
+    assert not list(tmp_path.iterdir()), "no lock stays behind"
+
+
+def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):
+    folder = tmp_path / "target"
+    folder.mkdir()
+    names = {".weights.pt.123": False, ".progress.pt.4": False, "weights.pt": True, ".notes": True}
+    for name in names:
+        (folder / name).touch()
+    for name in (".NR.json.5", ".NR_scores.npz.6"):
+        names[name] = False
+        (tmp_path / name).touch()
+    (tmp_path / ".MR.json.7").touch()
+    with locked(folder), locked(tmp_path / "NR.json"):
+        left = {path.name for path in tmp_path.rglob("*") if path.is_file() and not path.name.endswith(".lock")}
+    assert left == {name for name, stays in names.items() if stays} | {".MR.json.7"}
+
+
+def test_where_there_can_be_no_lock_the_work_is_done_without(tmp_path, monkeypatch):
+    def refuse(*args):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "target", tmp_path / "file" / "target"):
+        with locked(path):
+            done = True
+        assert done
+
+
+def test_a_changed_number_in_json_is_refused(tmp_path):
+    path, value = tmp_path / "NR.json", {"auc": 0.75, "rows": [1, None, "ä"], "nested": {"x": 1e-05}}
+    write_json(path, value)
+    assert read_json(path, "it") == value
+    path.write_text(path.read_text().replace("0.75", "0.95"))
+    with pytest.raises(CompLeakError, match="NR.json is damaged .its contents changed.: delete it and run it"):
+        read_json(path, "it")
+    path.write_text(json.dumps(value))
+    assert read_json(path, "it") == value, "files from before there were checksums are read"
+
+
+def test_an_error_names_the_file_and_not_the_one_beside_it(tmp_path):
+    with pytest.raises(OSError) as error, atomic(tmp_path / "a.npz"):
+        raise OSError(28, "No space left on device")
+    assert error.value.filename == str(tmp_path / "a.npz")
+    with pytest.raises(OSError) as error, atomic(tmp_path / "a.npz") as beside:
+        open(beside / "no folder", "w")
+    assert error.value.filename != str(tmp_path / "a.npz")

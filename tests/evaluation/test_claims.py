@@ -1,0 +1,247 @@
+"""attacks/claims.py end to end on made-up runs whose attacks' strengths are planted."""
+import contextlib
+import io
+import json
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from attacks.results import evaluate_all, save
+from common.errors import CompLeakError, UsageError
+from common.files import write_json
+from common.metrics import auc
+from common.paths import ALL_VERSIONS, ORIGINAL, Layout, Version
+from common.seeds import derive_seed
+from data.splits import make_split, to_json
+from evaluation import claims, claims_table
+from evaluation.tables import short
+from evaluation.writing import WIDTH
+from models.run import RUN_DEFAULTS
+
+NR = ("metric_based_2", "train_based_1 (LR)", "train_based_1 (RF)", "train_based_2 (LR)", "train_based_2 (RF)", "RMIA")
+SR = ("SR1 (LR)", "SR1 (RF)", "SR2 (LR)", "SR2 (RF)")
+GROUPS = {"pair": ["pruning_0.9", "clustering_4"]}
+NON_MEMBERS = 1200
+
+
+def planted(setting, model, attack):
+    """How far members' scores are shifted: heavy compression leaks less, SR and MR beat all NR but RMIA."""
+    if setting != "NR":
+        return 1.2 if setting == "SR" else 1.5
+    if attack == "train_based_1 (LR)":
+        return 0.0
+    return (2.5 if attack == "RMIA" else 0.8) - (0.5 if model in claims.HEAVY else 0.0)
+
+
+def make_run(folder, seed=0, shift=planted, variants=ALL_VERSIONS, non_members=NON_MEMBERS, rmia_a=0.5, **settings):
+    """A run with NR, SR and MR made up: light variants score almost as the original does, the others on their own."""
+    layout, rng = Layout(folder, "digits", "resnet18"), np.random.default_rng(derive_seed(seed, "made up"))
+    split = make_split(6 * non_members, seed, train_size=2 * non_members, data_fingerprint="made up")
+    run = {**RUN_DEFAULTS, "data_label": "made up", "classes": ["0", "1"], "seed": seed, **settings}
+    write_json(layout.result(ORIGINAL, "split.json"), {"run": run, **to_json(split)})
+    member = rng.permutation(2 * non_members) < non_members
+    shared = rng.normal(size=len(member))
+    noise = {attack: rng.normal(size=len(member)) for attack in NR}
+
+    def result(variant, setting, inputs, names):
+        scores = {}
+        for model, attack, name in names:
+            own = 0.002 if model in ("original", *claims.LIGHT) and setting == "NR" else 0.5
+            base = 0.5 * shared + 0.8 * noise.get(attack, 0) + own * rng.normal(size=len(member))
+            scores[name] = base + shift(setting, model, attack) * member
+        inputs = {"setting": setting, "seed": seed, **inputs}
+        attacks = evaluate_all({name: (values, values > 0.5) for name, values in scores.items()}, member, seed)
+        files = (layout.result(variant, f"{setting}{ending}") for ending in (".json", "_scores.npz"))
+        save(*files, inputs, attacks, {"index": np.arange(len(member)), "member": member, **scores})
+
+    for variant in variants:
+        weights = [f"{variant} target", f"{variant} shadow"]
+        write_json(layout.file(variant, "target", "config.json"),
+                   {"settings": {"epochs": 3, "seed": seed, "parent": str(seed)}, "weights": weights[0]})
+        nr, sr = ([(str(variant), attack, attack) for attack in attacks] for attacks in (NR, SR))
+        inputs = {"variant": str(variant), "weights": weights}
+        result(variant, "NR", {**inputs, "rmia_a": rmia_a, "batch_size": 128}, nr)
+        if variant != ORIGINAL:
+            result(variant, "SR", {**inputs, "original": "original target"}, sr)
+    inputs = {"groups": GROUPS, "weights": {name: [f"{name} target", f"{name} shadow"] for name in GROUPS["pair"]}}
+    result(ORIGINAL, "MR", inputs, [("pair", knows, f"pair, {knows}") for knows in claims.AGGREGATED])
+    return layout
+
+
+def run_main(*layouts):
+    claims.main(["--dataset_name", "digits", "--run_dir", *(str(layout.run_dir) for layout in layouts)])
+    return json.loads(layouts[0].result(ORIGINAL, "claims.json").read_text())
+
+
+def chosen(saved, **wanted):
+    return [row for row in saved["comparisons"] if all(row[key] == value for key, value in wanted.items())]
+
+
+@pytest.fixture(scope="module")
+def two_seeds(tmp_path_factory):
+    """Two whole runs, judged together, and what was printed: (layouts, values of claims.json, text)."""
+    folder = tmp_path_factory.mktemp("runs")
+    layouts = [make_run(folder / f"seed_{seed}", seed) for seed in (3, 4)]
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        saved = run_main(*layouts)
+    return layouts, saved, out.getvalue()
+
+
+def test_planted_strengths_decide_every_claim(two_seeds):
+    _, saved, out = two_seeds
+    verdicts = saved["verdicts"]
+    assert verdicts["C1"]["verdict"] == "supported"
+    assert {way: words["auc"] for way, words in verdicts["C1"]["judged"].items()} == {
+        "every NR attack": "supported", "equivalence": "supported"}
+    assert verdicts["C1"]["text"].startswith("C1 supported. Heavily compressed models")
+    for claim in ("C2", "C3"):
+        assert {way: words["auc"] for way, words in verdicts[claim]["judged"].items()} == {
+            "same family": "supported", "every NR attack": "contradicted"}
+        assert verdicts[claim]["verdict"] == "contradicted" and "against RMIA on" in verdicts[claim]["text"]
+    assert [run["seed"] for run in saved["runs"]] == [3, 4] and saved["format"] == 1
+    needed = {"claim", "variant", "judged", "metric", "attack", "against", "difference", "interval", "p", "p_holm",
+              "verdict", "per_seed", "spread"}
+    assert all(needed <= row.keys() and len(row["per_seed"]) == 2 for row in saved["comparisons"])
+    shown = out[out.index("claims  The paper's claims") : out.index("claims.json written to")]
+    assert " ".join(verdicts["C2"]["text"].split()) in " ".join(shown.split())
+    assert max(map(len, shown.splitlines())) <= WIDTH and "p Holm" in shown
+    assert "seed 3, 4: made up, 1,200 members and 1,200 non-members" in " ".join(shown.split())
+
+
+def test_comparisons_are_those_that_the_rules_name(two_seeds):
+    saved = two_seeds[1]
+    both = {"claim": "C2", "variant": "pruning_0.6", "metric": "auc"}
+    assert {(row["attack"], row["against"]) for row in chosen(saved, **both, judged="same family")} == {
+        (f"{attack} on original + pruning_0.6", f"{against} on {model}")
+        for attack, against in claims.FAMILY.items() for model in ("original", "pruning_0.6")}
+    assert {(row["attack"], row["against"]) for row in chosen(saved, **both, judged="every NR attack")} == {
+        ("SR2 (RF) on original + pruning_0.6", f"{name} on {model}")
+        for name, model in product(NR, ("original", "pruning_0.6"))}
+    for knows, attack, models in (("with", "SR2 (RF) on original +", ["original", *GROUPS["pair"]]),
+                                  ("without", "train_based_2 (RF) on", GROUPS["pair"])):
+        group = {"claim": "C3", "variant": f"pair, {knows} the original", "metric": "tpr"}
+        assert [row["against"] for row in chosen(saved, **group, judged="same family")] == [
+            f"{attack} {model}" for model in GROUPS["pair"]]
+        assert {row["against"] for row in chosen(saved, **group, judged="every NR attack")} == {
+            f"{name} on {model}" for name, model in product(NR, models)}
+    light = chosen(saved, claim="C1", judged="equivalence")
+    assert {row["variant"] for row in light} == set(claims.LIGHT) and {row["metric"] for row in light} == {"auc"}
+    heavy = chosen(saved, claim="C1", judged="every NR attack", metric="auc")
+    assert {row["variant"] for row in heavy} == set(claims.HEAVY) and len(heavy) == 2 * len(NR)
+    assert {row["attack"].split(" on ")[0] for row in heavy if not row["counts"]} == {"train_based_1 (LR)"}
+
+
+def test_differences_are_those_of_the_saved_scores(two_seeds):
+    layouts, saved, _ = two_seeds
+    row = chosen(saved, claim="C2", metric="auc", attack="SR2 (RF) on original + pruning_0.6",
+                 against="RMIA on original")[0]
+    expected = []
+    for layout in layouts:
+        with np.load(layout.result(Version("pruning", "0.6"), "SR_scores.npz")) as sr, \
+                np.load(layout.result(ORIGINAL, "NR_scores.npz")) as nr:
+            expected.append(auc(sr["SR2 (RF)"], sr["member"]) - auc(nr["RMIA"], nr["member"]))
+    assert row["per_seed"] == pytest.approx(expected, rel=1e-5)
+    assert row["difference"] == pytest.approx(np.mean(expected), rel=1e-5) and row["verdict"] == "contradicted"
+    assert row["spread"] == pytest.approx(np.std(expected, ddof=1), rel=1e-5)
+
+
+def test_attacks_that_see_nothing_decide_nothing(tmp_path):
+    some = [ORIGINAL, *(Version(*name.split("_")) for name in ("pruning_0.6", *claims.HEAVY))]
+    saved = run_main(make_run(tmp_path / "run", shift=lambda *key: 0.0, variants=some))
+    words = {row["verdict"] for row in saved["comparisons"] if row["judged"] != "equivalence"}
+    assert words == {"undecided"}
+    assert [saved["verdicts"][claim]["verdict"] for claim in ("C2", "C3")] == ["undecided"] * 2
+    assert saved["verdicts"]["C1"]["judged"]["every NR attack"]["auc"] == "undecided"
+
+
+def test_table_holds_every_comparison_and_the_rules(two_seeds):
+    (layout, _), saved, _ = two_seeds
+    table = claims.table(layout)
+    assert table.name == "claims" and len(table.frame) == len(saved["comparisons"])
+    csv = pd.read_csv(layout.tables / "claims.csv")
+    assert list(csv["difference"]) == pytest.approx([row["difference"] for row in saved["comparisons"]])
+    page = (layout.tables / "claims.md").read_text()
+    for text in (claims_table.RULES, *(verdict["text"] for verdict in saved["verdicts"].values())):
+        assert text in page
+    auc_lines = table.blocks["AUC, in points"]
+    assert len(auc_lines) == 2 + 3 + 8 * 5 + 2 * 2 and (layout.tables / "claims.tex").exists()
+    lines = auc_lines.set_index(["what", "judged by"])
+    line = lines.loc["pruned 0.6, SR2 RF", "every NR attack"]
+    row = min(chosen(saved, claim="C2", variant="pruning_0.6", metric="auc", judged="every NR attack"),
+              key=lambda row: row["difference"])
+    low, high = row["interval"]
+    assert line["difference"] == f"{100 * row['difference']:+.2f} [{100 * low:.2f}, {100 * high:.2f}]"
+    assert row["against"].startswith("RMIA") and line["hardest against"] == short(row["against"])
+    assert (line["verdict"], line["supported"]) == ("contradicted", f"{2 * len(NR) - 2} of {2 * len(NR)}")
+
+
+def test_table_is_none_without_claims_and_after_results_have_changed(tmp_path, capsys):
+    layout = make_run(tmp_path / "run", variants=[ORIGINAL, Version("pruning", "0.9")], non_members=300)
+    assert claims.table(layout) is None
+    run_main(layout)
+    path = layout.result(ORIGINAL, "NR.json")
+    path.write_text(path.read_text() + " ")
+    assert claims.table(layout) is None
+    assert "run python -m evaluation.claims --dataset_name digits" in capsys.readouterr().out
+
+
+def test_missing_pieces_are_left_out_with_their_command(tmp_path, capsys):
+    few = [ORIGINAL, Version("pruning", "0.6"), Version("pruning", "0.9")]
+    layout = make_run(tmp_path / "run", variants=few, non_members=600)
+    layout.result(ORIGINAL, "MR.json").unlink()
+    layout.result(few[1], "SR.json").unlink()
+    saved = run_main(layout)
+    assert {row["variant"] for row in chosen(saved, claim="C2")} == {"pruning_0.9"} and not chosen(saved, claim="C3")
+    assert {row["metric"] for row in saved["comparisons"]} == {"auc"} and "C3" not in saved["verdicts"]
+    # 90% pruned leaks less and 60% pruned as much, but 4 centroids, int8 and 16 centroids are not there.
+    assert {way: words["auc"] for way, words in saved["verdicts"]["C1"]["judged"].items()} == {
+        "every NR attack": "undecided", "equivalence": "undecided"}
+    assert "undecided (1 of 2; " in saved["verdicts"]["C1"]["text"]
+    out = capsys.readouterr().out
+    for words in ("MR is left out: ", "run python -m attacks.mr", "SR lacks pruning_0.6", "python CompLeakSR.py",
+                  "SAMIA is left out for original, pruning_0.6, pruning_0.9", "without --no-sensitivity",
+                  "TPR at 0.1% FPR is not compared"):
+        assert words in out
+    layout.result(ORIGINAL, "NR.json").unlink()
+    with pytest.raises(CompLeakError, match="nothing to compare yet: run python CompLeakNR.py"):
+        run_main(layout)
+
+
+@pytest.mark.parametrize(("change", "says"), [
+    ({"seed": 0}, "both have seed 0"), ({"rmia_a": 0.3}, "rmia_a of NR on original is 0.3, in .*one it is 0.5"),
+    ({"protocol": "released"}, "protocol of the run is released, in .*one it is sound"),
+    ({"augment": False}, "augment of the run is False"), ({"non_members": 500}, "pictures of the run is 3000")])
+def test_runs_that_differ_in_more_than_the_seed_are_refused(tmp_path, change, says):
+    few = [ORIGINAL, Version("pruning", "0.9")]
+    one, two = (make_run(tmp_path / name, variants=few, **{"non_members": 300, **settings})
+                for name, settings in (("one", {}), ("two", {"seed": 1, **change})))
+    with pytest.raises(UsageError, match=says) as error:
+        run_main(one, two)
+    assert "\n" not in str(error.value) and not one.result(ORIGINAL, "claims.json").exists()
+
+
+def test_models_of_other_epochs_and_scores_of_other_points_are_refused(tmp_path, edit_json):
+    few = [ORIGINAL, Version("pruning", "0.9")]
+    one, two = (make_run(tmp_path / str(seed), seed, variants=few, non_members=300) for seed in (0, 1))
+    edit_json(two.file(few[1], "target", "config.json"), settings={"epochs": 5})
+    with pytest.raises(UsageError, match="epochs of the model pruning_0.9 is 5, in .* it is 3"):
+        run_main(one, two)
+    path = one.result(few[1], "NR_scores.npz")
+    with np.load(path) as saved:
+        arrays = dict(saved)
+    np.savez(path, **{**arrays, "index": arrays["index"] + 1})
+    with pytest.raises(CompLeakError, match="scores other points than the run's other attacks"):
+        run_main(one)
+
+
+def test_an_attack_that_one_run_lacks_is_left_out_of_all(tmp_path, capsys):
+    few = [ORIGINAL, Version("pruning", "0.9")]
+    one = make_run(tmp_path / "one", variants=few, non_members=300)
+    two = make_run(tmp_path / "two", 1, variants=few[:1], non_members=300)
+    saved = run_main(one, make_run(tmp_path / "three", 2, variants=few, non_members=300))
+    assert chosen(saved, claim="C2")
+    with pytest.raises(CompLeakError, match="nothing to compare"):
+        run_main(one, two)
+    assert "left out, since not every run has all of its attacks: some of NR pruning_0.9" in capsys.readouterr().out

@@ -1,0 +1,155 @@
+"""attacks/figures.py: what the figures draw, read back from the Figure objects, and the PNG files."""
+import matplotlib.image
+import numpy as np
+import pytest
+
+from attacks.results import evaluate_all, save
+from common.errors import CompLeakError
+from common.files import write_json
+from common.metrics import auc, roc, tpr_at_fpr
+from common.paths import ORIGINAL, Layout, Version
+from data.splits import make_split, to_json
+from evaluation import figures
+from models.run import RUN_DEFAULTS
+
+PRUNED = Version("pruning", "0.9")
+
+
+def sample(seed, n=2000, shift=1.0):
+    """(scores [2n], member [2n]), members first."""
+    member = np.arange(2 * n) < n
+    return np.random.default_rng(seed).normal(size=2 * n) + shift * member, member
+
+
+def make_run(folder, settings=("NR", "SR", "MR")):
+    """A run with made-up scores of the original and one pruned variant, and their real metrics."""
+    layout = Layout(folder, "digits", "resnet18")
+    run = {**RUN_DEFAULTS, "data_label": "toys", "seed": 0, "classes": ["0", "1"]}
+    write_json(layout.result(ORIGINAL, "split.json"), {"run": run, **to_json(make_split(400, 0))})
+    one = {"weights": ["a", "b"], "seed": 0}
+    jobs = [("NR", ORIGINAL, {"variant": "original", **one}, figures.NR_CURVES),
+            ("NR", PRUNED, {"variant": str(PRUNED), **one}, ["RMIA"]),
+            ("SR", PRUNED, {"variant": str(PRUNED), "original": "a", **one}, ["SR1 (RF)", "SR2 (RF)"]),
+            ("MR", ORIGINAL, {"groups": {"pair": []}, "weights": {}, "seed": 0},
+             ["pair, with the original", "pair, without the original"])]
+    for setting, variant, inputs, names in jobs:
+        if setting in settings:
+            scores = {name: sample(i, 66)[0] for i, name in enumerate(names)}
+            member = sample(0, 66)[1]
+            metrics = evaluate_all({name: (values, values > 0.5) for name, values in scores.items()}, member, 0)
+            save(layout.result(variant, f"{setting}.json"), layout.result(variant, f"{setting}_scores.npz"),
+                 {"setting": setting, **inputs}, metrics, {"member": member, **scores})
+    return layout
+
+
+def lines(axes):
+    return {line.get_label(): line for line in axes.lines}
+
+
+def test_roc_has_logarithmic_axes_the_diagonal_and_the_curve():
+    scores, member = sample(0)
+    (axes,) = figures.draw_roc({"one": ({"attack": scores}, member)}, "title").axes
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    assert axes.get_xlim() == axes.get_ylim() == (1 / 2000, 1)
+    assert "false positive rate" in axes.get_xlabel() and "true positive rate" in axes.get_ylabel()
+    drawn = lines(axes)
+    np.testing.assert_array_equal(*drawn["chance"].get_data())
+    assert set(drawn["0.1% FPR"].get_xdata()) == {0.001}
+    curve = drawn["attack"]
+    fpr, tpr = roc(scores, member)
+    seen = fpr >= 1 / 2000
+    np.testing.assert_array_equal(curve.get_xdata()[seen], fpr[seen])
+    np.testing.assert_array_equal(curve.get_ydata()[seen], np.maximum(tpr[seen], 1 / 2000))
+    assert curve.get_drawstyle() == "steps-post"
+    assert curve.get_ydata()[curve.get_xdata() <= 0.001].max() == tpr_at_fpr(scores, member)
+
+
+@pytest.mark.parametrize(("n", "floor", "resolvable"), [(50, 1 / 50, False), (1000, 1e-3, True), (20_000, 1e-4, True)])
+def test_roc_axes_begin_where_the_data_do(n, floor, resolvable):
+    scores, member = sample(1, n)
+    (axes,) = figures.draw_roc({"one": ({"attack": scores}, member)}, "title").axes
+    assert axes.get_xlim()[0] == floor
+    assert ("0.1% FPR" in lines(axes)) == resolvable
+
+
+def test_styles_tell_all_curves_apart():
+    labels = ["pruned 0.6", "pruned 0.7", "pruned 0.8", "pruned 0.9", "int8", "cluster 4", "cluster 8", "cluster 16"]
+    styles = figures.styles(labels)
+    assert len({tuple(style.values()) for style in styles.values()}) == len(labels)
+    assert len({styles[label]["color"] for label in labels[:4]}) == 1
+    assert len({style["color"] for style in figures.styles(figures.NR_CURVES).values()}) == len(figures.NR_CURVES)
+
+
+def test_auc_bars_stand_on_chance_and_keep_their_places():
+    models = {"original": {"RMIA": (0.7, 0.69, 0.72)},
+              "pruning_0.9": {"RMIA": (0.6, 0.58, 0.61), "SR2 (RF)": (0.45, 0.4, 0.5)}}
+    (axes,) = figures.draw_auc(models, "title").axes
+    bars = {container.get_label(): container for container in axes.containers if hasattr(container, "patches")}
+    tops = {name: [bar.get_y() + bar.get_height() for bar in container] for name, container in bars.items()}
+    assert list(tops) == ["RMIA", "SR2 (RF)"]
+    np.testing.assert_allclose(tops["RMIA"], [70, 60])
+    np.testing.assert_allclose(tops["SR2 (RF)"], [45])
+    assert all(bar.get_y() == 50 for container in bars.values() for bar in container)
+    first, second = (bar.get_x() for bar in bars["RMIA"])
+    assert second - first == pytest.approx(1)
+    (segments, *_) = bars["RMIA"].errorbar.lines[2]
+    np.testing.assert_allclose([segment[:, 1] for segment in segments.get_segments()], [[69, 72], [58, 61]])
+    assert "%" in axes.get_ylabel() and set(lines(axes)["chance"].get_ydata()) == {50}
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["original", "pruned\n0.9"]
+
+
+def test_figures_of_a_run_show_its_scores(tmp_path):
+    layout = make_run(tmp_path)
+    nr, sr, mr = figures.roc_figure(layout).axes
+    assert set(lines(nr)) == {"chance", *figures.NR_CURVES}
+    assert set(lines(sr)) == {"chance", "pruned 0.9"}
+    assert set(lines(mr)) == {"chance", "pair, with", "pair, without"}
+    scores, member = sample(1, 66)
+    np.testing.assert_array_equal(lines(sr)["pruned 0.9"].get_ydata(), np.maximum(roc(scores, member)[1], 1 / 66))
+    (axes,) = figures.auc_figure(layout).axes
+    sr_bar = next(bars for bars in axes.containers if bars.get_label() == "SR2 (RF)")
+    assert [bar.get_y() + bar.get_height() for bar in sr_bar] == pytest.approx([100 * auc(scores, member)])
+
+
+def test_main_writes_png_files_of_a_moderate_size(tmp_path):
+    layout = make_run(tmp_path)
+    figures.main(["--run_dir", str(tmp_path), "--dataset_name", "digits"])
+    assert sorted(path.name for path in layout.tables.iterdir()) == ["auc.png", "roc.png"]
+    for path in layout.tables.iterdir():
+        assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size < 300_000
+        assert np.ptp(matplotlib.image.imread(path)) > 0.5
+
+
+def test_missing_settings_leave_their_panels_out(tmp_path, capsys):
+    (axes,) = figures.roc_figure(make_run(tmp_path, ["NR"])).axes
+    assert axes.get_title() == "NR, original"
+    out = capsys.readouterr().out.splitlines()
+    assert len(out) == 3 and "python CompLeakNR.py" in out[0] and "python CompLeakSR.py" in out[1]
+    assert "python -m attacks.mr" in out[2]
+
+
+def test_nothing_attacked_is_one_clear_error(tmp_path):
+    layout = make_run(tmp_path, [])
+    for draw in (figures.roc_figure, figures.auc_figure):
+        with pytest.raises(CompLeakError, match="python CompLeakNR.py .*--original$"):
+            draw(layout)
+
+
+def test_scores_of_another_run_are_refused(tmp_path):
+    layout = make_run(tmp_path)
+    scores, member = sample(9, 66)
+    save(tmp_path / "x.json", layout.result(PRUNED, "SR_scores.npz"), {"setting": "SR", "seed": 1}, {},
+         {"member": member, "SR2 (RF)": scores})
+    with pytest.raises(CompLeakError, match="not made together with SR.json"):
+        figures.roc_figure(layout)
+
+
+def test_visible_points_lie_on_the_curve_and_near_every_point_of_it():
+    rng = np.random.default_rng(0)
+    member = np.arange(20_000) < 10_000
+    fpr, tpr = (np.maximum(rate, 1e-4) for rate in figures.roc(rng.normal(size=20_000) + member, member))
+    few = np.array(figures.visible(fpr, tpr, 1e-4))
+    assert few.shape[1] < 0.1 * len(fpr) and few[:, 0].tolist() == [fpr[0], tpr[0]] and few[:, -1].tolist() == [1, 1]
+    assert {tuple(point) for point in few.T} <= set(zip(fpr, tpr, strict=True))
+    gaps = [np.abs(np.log(few.T) - np.log([x, y])).max(1).min() for x, y in zip(fpr[::50], tpr[::50], strict=True)]
+    assert max(gaps) < -np.log(1e-4) / figures.CELLS

@@ -1,0 +1,206 @@
+"""attacks/report.py on made-up runs: the page's structure, its numbers, and that nothing from a file is markup."""
+import json
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from common.errors import UsageError
+from common.files import write_json
+from common.paths import ALL_VERSIONS, ORIGINAL, Layout, Version
+from data import images
+from evaluation import report, report_parts
+from evaluation.tables import Table
+
+SOME = (ORIGINAL, Version("pruning", "0.9"), Version("clustering", "4"))
+LABEL = "<script>alert('x')</script> & \"set\""
+VOID = {"meta", "link", "img", "br"}
+
+
+class Page(HTMLParser):
+    """Tags in order, texts of headings, tables as rows of texts, and whether every tag is closed where it should be."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.attributes, self.tables, self.headings, self.text = [], [], [], [], [], ""
+        self.feed(text)
+        assert not self.open, self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.attributes.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "table":
+            self.tables.append([])
+        if tag == "tr":
+            self.tables[-1].append([])
+        if tag in ("th", "td", "caption"):
+            (self.tables[-1][-1] if tag != "caption" else self.tables[-1]).append("")
+        if tag in ("h1", "h2"):
+            self.headings.append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+        if self.open and self.open[-1] in ("th", "td"):
+            self.tables[-1][-1][-1] += data
+        elif self.open and self.open[-1] == "caption":
+            self.tables[-1][-1] += data
+        elif self.open and self.open[-1] in ("h1", "h2"):
+            self.headings[-1] += data
+
+    def table(self, caption):
+        """The rows below this caption, head first."""
+        return next(rows[1:] for rows in self.tables if rows[0] == caption)
+
+
+def written(layouts):
+    report.main(["--dataset_name", "digits", "--run_dir", *(str(layout.run_dir) for layout in layouts)])
+    return Page(layouts[0].result(ORIGINAL, "report.html").read_text())
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory, scored_run):
+    """(layout, page) of one run on real digits, under a hostile name."""
+    layout = scored_run(tmp_path_factory.mktemp("one"), label=LABEL, data=images.load("digits", image_size=8),
+                        variants=SOME)
+    return layout, written([layout])
+
+
+def test_page_is_self_contained_and_nothing_from_files_is_markup(one):
+    page = one[1]
+    assert "script" not in page.tags and LABEL in page.headings[0] and LABEL in page.text
+    for tag, attributes in page.attributes:
+        for name in ("src", "href"):
+            assert attributes.get(name, "data:").startswith(("data:", "#")), attributes
+        assert not [name for name in attributes if name.startswith("on")]
+        assert tag != "img" or attributes["alt"]
+    assert ("html", {"lang": "en"}) in page.attributes and page.tags.count("title") == page.tags.count("h1") == 1
+    anchors = {attributes["id"] for tag, attributes in page.attributes if tag == "section"}
+    links = {attributes["href"][1:] for tag, attributes in page.attributes if tag == "a"}
+    assert links == anchors >= {"run", "models", "c1", "c2", "c3", "roc", "auc", "scores", "exposed", "deviations"}
+
+
+def test_tables_hold_the_numbers_of_the_result_files(one):
+    layout, page = one
+    head, *rows = page.table("AUC (%)")
+    assert head == ["model", "metric1", "metric2", "train2 RF", "RMIA"]
+    for variant, row in zip(SOME, rows, strict=True):
+        saved = json.loads(layout.result(variant, "NR.json").read_text())["attacks"]
+        assert row[1:] == [f"{100 * metrics['auc']:.2f}" for metrics in saved.values()]
+
+
+def test_the_most_exposed_members_come_with_picture_class_and_scores(one):
+    layout, page = one
+    head, *rows = page.table("RMIA score (share of non-members as high)")
+    assert head == ["index", "picture", "class", "original", "pruned 0.9", "cluster 4"] and len(rows) == 12
+    data = images.load("digits", image_size=8)
+    found = report_parts.attack_scores(layout, ORIGINAL, "NR", json.loads(
+        layout.result(ORIGINAL, "NR.json").read_text()), ["RMIA"], ["index", "member"])
+    best = max(found["RMIA"][found["member"]])
+    assert rows[0][3].startswith(f"{best:.4g} (")
+    share = 100 * (found["RMIA"][~found["member"]] >= best).mean()
+    assert rows[0][3].endswith(f"({share:.2f}%)")
+    members = set(found["index"][found["member"]].tolist())
+    for row in rows:
+        assert int(row[0]) in members and row[2] == str(data.labels[int(row[0])])
+    pictures = [attributes for tag, attributes in page.attributes if tag == "img" and "image/png" in attributes["src"]]
+    assert [picture["alt"].split()[1].strip(",") for picture in pictures] == [row[0] for row in rows]
+
+
+def test_without_the_data_there_are_indices_and_one_line(tmp_path, scored_run):
+    page = written([scored_run(tmp_path, variants=SOME)])
+    rows = page.table("RMIA score (share of non-members as high)")[1:]
+    assert len(rows) == 12 and all(row[1:3] == ["-", "-"] for row in rows)
+    assert "Pictures are not shown: the pictures found are not those of the run" in page.text
+
+
+def test_nothing_is_downloaded_for_the_report(tmp_path, scored_run, monkeypatch):
+    monkeypatch.setattr(images, "DATASETS", tmp_path / "empty")
+    root = scored_run(tmp_path, variants=SOME[:1]).root()
+    root.rename(root.with_name("cifar10_resnet18"))
+    data, why = report_parts.pictures(Layout(tmp_path, "cifar10", "resnet18"), None)
+    assert data is None and "CIFAR-10 is not in data/datasets/" in why
+
+
+def test_deviations_say_what_was_less_than_the_appendix(one):
+    text = one[1].text
+    for sentence in ("Each model has 598 members; the design has 20,000.", "Seeds: 1. Shadow models: 1.",
+                     "original: 3 epochs at learning rate 0.01; the appendix has 100 at 0.1.",
+                     "cluster 4: 3 epochs at learning rate 0.01; the appendix has 30 at 0.00001.",
+                     "SAMIA is left out for original, pruned 0.9, cluster 4", "allows 0 false positive(s) among 300"):
+        assert sentence in text
+
+
+def test_several_seeds_show_mean_spread_and_points(tmp_path, scored_run):
+    layouts = [scored_run(tmp_path / str(seed), seed=seed, variants=SOME) for seed in (4, 7)]
+    page = written(layouts)
+    head, *rows = page.table("AUC (%)")
+    assert head == ["attack", "mean", "spread", "seed 4", "seed 7"]
+    values = [100 * json.loads(layout.result(ORIGINAL, "NR.json").read_text())["attacks"]["RMIA"]["auc"]
+              for layout in layouts]
+    row = next(row for row in rows if row[0] == "RMIA, original")
+    spread = abs(values[0] - values[1]) / 2**0.5
+    assert row[1:] == [f"{number:.2f}" for number in (sum(values) / 2, spread, *values)]
+    assert not layouts[1].result(ORIGINAL, "report.html").exists()
+
+
+def test_the_seeds_show_samia_where_a_run_has_it(tmp_path, scored_run, edit_json):
+    layout = scored_run(tmp_path, variants=SOME)
+    path = layout.result(ORIGINAL, "NR.json")
+    attacks = json.loads(path.read_text())["attacks"]
+    assert "SAMIA, original" not in report_parts.main_rows(layout)
+    edit_json(path, attacks={"SAMIA": attacks["RMIA"], **attacks})
+    rows = report_parts.main_rows(layout)
+    assert rows["SAMIA, original"] == attacks["RMIA"] and "SAMIA, pruned 0.9" not in rows
+
+
+def test_runs_that_differ_in_more_than_the_seed_are_refused(tmp_path, scored_run, edit_json):
+    layouts = [scored_run(tmp_path / str(seed), seed=seed, variants=SOME[:2]) for seed in (0, 1)]
+    with pytest.raises(UsageError, match="seed 0"):
+        written([layouts[0], layouts[0]])
+    path = layouts[1].result(ORIGINAL, "split.json")
+    edit_json(path, run={**json.loads(path.read_text())["run"], "augment": False})
+    with pytest.raises(UsageError, match="augment"):
+        written(layouts)
+
+
+def test_verdicts_and_ablation_are_shown_where_they_are(one, monkeypatch):
+    frame = pd.DataFrame({"claim": ["C1"], "verdict": ["undecided <b>"]})
+    for module, name in ((report.claims, "Verdicts"), (report.differences, "released: queries")):
+        monkeypatch.setattr(module, "table", lambda layout, name=name: Table("x", "Judged.", frame, {name: frame}))
+    page = Page(report.page([one[0]]))
+    for name in ("Verdicts", "released: queries"):
+        assert page.table(name) == [["claim", "verdict"], ["C1", "undecided <b>"]]
+    headings = [heading.split(",")[0] for heading in page.headings]
+    assert headings.index("The claims and their verdicts") < headings.index("C1")
+    assert "What the protocol is worth" in headings and "What the protocol is worth" not in one[1].headings
+
+
+def test_a_run_that_has_only_been_trained_has_a_report(tmp_path, scored_run):
+    layout = scored_run(tmp_path, variants=SOME)
+    for path in tmp_path.rglob("?R*"):
+        path.unlink()
+    page = written([layout])
+    assert "Deviations and limits" in page.headings and not [name for name in page.headings if name.startswith("C1")]
+
+
+def test_all_variants_stay_below_a_megabyte(tmp_path, scored_run):
+    layout = scored_run(tmp_path, scored=2000, variants=ALL_VERSIONS)
+    written([layout])
+    assert layout.result(ORIGINAL, "report.html").stat().st_size < 900_000
+
+
+def test_audited_models_say_where_they_come_from(tmp_path, scored_run):
+    layout = scored_run(tmp_path, variants=SOME[:1])
+    layout.root().rename(layout.root().with_name("own_model"))
+    write_json(tmp_path / "results" / "own_model" / "target" / "config.json", {
+        "settings": {"technique": None, "degree": None, "epochs": None}, "weights": "original target 0", "bytes": None,
+        "ratio": None, "accuracy_in": 0.9, "accuracy_out": 0.8})
+    report.main(["--dataset_name", "own", "--model_name", "model", "--run_dir", str(tmp_path)])
+    text = Page((tmp_path / "results" / "own_model" / "report.html").read_text()).text
+    assert "The models were made elsewhere" in text and "not recorded" in text
+    assert "Picture size" not in text and "Protocol" not in text

@@ -1,0 +1,109 @@
+"""models/compression/pruning.py against torch.nn.utils.prune, and exact counts of zeros."""
+import numpy as np
+import pytest
+import torch
+from torch.nn.utils import prune
+
+from common.errors import UsageError
+from models.compression import pruning
+from models.compression.pruning import Pruning
+from models.networks import compressible_layers
+from models.networks.resnet import ResNet
+from models.training import Recipe, Technique, train
+
+SPARSITIES = (0.6, 0.7, 0.8, 0.9)
+
+
+class NoProgress:
+    """A training that is never stopped."""
+
+    def load(self):
+        return None
+
+    def save(self, state):
+        pass
+
+
+def network():
+    torch.manual_seed(0)
+    return ResNet(3, widths=(4, 8, 8, 16)).to(memory_format=torch.channels_last)
+
+
+def fine_tune(model, technique, tmp_path, epochs=3):
+    rng = np.random.default_rng(0)
+    images = torch.from_numpy(rng.integers(0, 256, (40, 8, 8, 3), dtype=np.uint8))
+    labels = torch.from_numpy(rng.integers(3, size=40))
+    recipe = Recipe(epochs=epochs, lr=0.01, batch_size=20, augment=True, bfloat16=False, seed=7)
+    train(model, images, labels, ((0.5,) * 3, (0.3,) * 3), recipe, technique, NoProgress(), tmp_path / "log", "test")
+
+
+@pytest.mark.parametrize("sparsity", [0.5, *SPARSITIES, 0.999])
+def test_the_mask_drops_the_smallest_by_a_plain_sort(sparsity):
+    weight = torch.randn(7, 5, 3, 3, generator=torch.Generator().manual_seed(0))
+    for laid_out in (weight, weight.to(memory_format=torch.channels_last)):
+        mask = pruning.prune_mask(laid_out, sparsity)
+        order = sorted(range(weight.numel()), key=lambda i: abs(weight.flatten()[i].item()))
+        expected = torch.ones(weight.numel(), dtype=torch.bool)
+        expected[order[: int(weight.numel() * sparsity)]] = False
+        assert mask.dtype == torch.bool and torch.equal(mask, expected.view(weight.shape))
+
+
+@pytest.mark.parametrize("value", [0.0, 0.25])
+def test_equal_magnitudes_still_give_the_exact_count(value):
+    weight = torch.full((10, 10), value) * torch.where(torch.arange(10) % 2 == 0, 1, -1)
+    assert (~pruning.prune_mask(weight, 0.37)).sum() == 37
+
+
+@pytest.mark.parametrize("sparsity", SPARSITIES)
+def test_training_equals_torchs_pruning_step_for_step(tmp_path, sparsity):
+    ours = network()
+    theirs = network().to(memory_format=torch.contiguous_format)  # torch's pruning takes no other layout
+    for layer in compressible_layers(theirs).values():
+        prune.l1_unstructured(layer, "weight", amount=int(layer.weight.numel() * sparsity))
+    fine_tune(ours, Pruning(ours, sparsity), tmp_path)
+    fine_tune(theirs, Technique(), tmp_path)
+    for layer in compressible_layers(theirs).values():
+        prune.remove(layer, "weight")
+    expected = theirs.state_dict()
+    for name, tensor in ours.state_dict().items():
+        torch.testing.assert_close(tensor, expected[name], rtol=1e-4, atol=1e-5, msg=name)
+        if name.endswith("weight") and tensor.dim() > 1:
+            assert torch.equal(tensor == 0, expected[name] == 0)
+    assert (expected["layer3.0.conv1.weight"] - network().layer3[0].conv1.weight).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("sparsity", SPARSITIES)
+def test_the_zeros_are_exact_after_training_and_others_moved(tmp_path, sparsity):
+    model = network()
+    technique = Pruning(model, sparsity)
+    before = {name: layer.weight.detach().clone() for name, layer in compressible_layers(model).items()}
+    fine_tune(model, technique, tmp_path)
+    for name, layer in compressible_layers(model).items():
+        weight = layer.weight
+        assert (weight == 0).sum().item() == int(weight.numel() * sparsity), name
+        assert torch.equal(weight == 0, before[name] == 0), "the mask holds"
+        assert not torch.equal(weight, before[name])
+        assert pruning.sparsities(model)[name] == pytest.approx(int(weight.numel() * sparsity) / weight.numel())
+
+
+@pytest.mark.parametrize("sparsity", [0.6, 0.9])
+def test_pack_and_unpack_give_the_weights_back(sparsity):
+    model = network()
+    Pruning(model, sparsity)
+    packed = pruning.pack(model)
+    state = pruning.unpack(packed)
+    expected = model.state_dict()
+    assert state.keys() == expected.keys()
+    assert all(torch.equal(state[name], expected[name]) for name in expected)
+    weights = [layer.weight for layer in compressible_layers(model).values()]
+    kept = sum(w.numel() - int(w.numel() * sparsity) for w in weights)
+    assert sum(t.numel() for name, t in packed.items() if name.endswith(".values")) == kept
+    assert sum(t.numel() for name, t in packed.items() if name.endswith(".kept")) == \
+        sum(-(-w.numel() // 8) for w in weights)
+    network().load_state_dict(state)
+
+
+@pytest.mark.parametrize("sparsity", [0, 1, -0.1, 1.5, float("nan")])
+def test_sparsities_outside_0_to_1_are_refused(sparsity):
+    with pytest.raises(UsageError, match="--prune_sparsity"):
+        Pruning(network(), sparsity)
