@@ -30,8 +30,8 @@ def open_run(args):
     return layout, run, split
 
 
-def variants(args):
-    """The compressed variants that the flags name; UsageError when they name none."""
+def versions(args):
+    """The compressed versions that the flags name; UsageError when they name none."""
     if not args.compress_name or not args.compress_degree:
         raise UsageError(f"--compress needs --compress_name ({', '.join(DEGREES)}) and --compress_degree")
     return [Version.parse(args.compress_name, degree) for degree in args.compress_degree]

@@ -42,7 +42,7 @@ def read_folder(folder):
     if not folder.is_dir():
         raise UsageError(f"--outputs {folder}: there is no such folder")
     parts = sorted(part for part in folder.iterdir() if part.is_dir() and not part.name.startswith("."))
-    found = {_variant(part): _read_variant(part) for part in parts}
+    found = {_version(part): _read_version(part) for part in parts}
     if not found:
         raise CompLeakError(f"{folder} holds no models: put answers into {folder / 'original' / 'target.npz'}")
     first = found.get(ORIGINAL) or next(iter(found.values()))
@@ -51,10 +51,10 @@ def read_folder(folder):
     labels = np.unique(np.concatenate([np.stack([m.index, m.labels], 1) for m in first.values()]), axis=0)
     if len(np.unique(labels[:, 0])) < len(labels):
         raise CompLeakError(f"{folder}: target and shadow give one index different labels; an index names one input")
-    return {variant: found[variant] for variant in sorted(found, key=lambda variant: variant != ORIGINAL)}
+    return {version: found[version] for version in sorted(found, key=lambda version: version != ORIGINAL)}
 
 
-def _variant(part):
+def _version(part):
     if part.name == str(ORIGINAL):
         return ORIGINAL
     technique, _, degree = part.name.rpartition("_")
@@ -65,7 +65,7 @@ def _variant(part):
                             "quantization_int8 or clustering_4 (a power of two)") from None
 
 
-def _read_variant(part):
+def _read_version(part):
     names = [path.stem if path.suffix == ".npz" else path.name for path in sorted(part.iterdir())
              if path.suffix == ".npz" or path.is_dir()]
     worlds = ["target", *(f"shadow_{i}" for i in range(len(names) - 1))]
@@ -117,10 +117,10 @@ def build_run(found, layout, label, seed):
     for models in found.values():
         for world in split.worlds:
             _check_sensitivity(models[world.name], world)
-    for variant, models in found.items():
+    for version, models in found.items():
         for world in split.worlds:
-            original = found[ORIGINAL][world.name].weights if ORIGINAL in found and variant != ORIGINAL else None
-            _write_model(layout, variant, world, models[world.name], original, split, seed)
+            original = found[ORIGINAL][world.name].weights if ORIGINAL in found and version != ORIGINAL else None
+            _write_model(layout, version, world, models[world.name], original, split, seed)
     write_json(path, {"run": run_settings, **to_json(split)})
     return split
 
@@ -132,20 +132,20 @@ def _check_sensitivity(model, world):
                             "to be scored; measure them, or remove the file")
 
 
-def _write_model(layout, variant, world, model, original, split, seed):
-    meta = {"variant": str(variant), "world": world.name, "weights": model.weights, "parent": original,
+def _write_model(layout, version, world, model, original, split, seed):
+    meta = {"variant": str(version), "world": world.name, "weights": model.weights, "parent": original,
             "split": split.fingerprint, "data": split.data_fingerprint}
     arrays = {name: getattr(model, name) for name in ("logits", "losses", "labels", "index", "member")}
-    save_arrays(layout.file(variant, world.name, "queries.npz"), {**meta, "rows": OWN.dataset}, **arrays)
+    save_arrays(layout.file(version, world.name, "queries.npz"), {**meta, "rows": OWN.dataset}, **arrays)
     index = np.sort(world.evaluation)
     if model.sensitivity is not None:
         asked, values = model.sensitivity
-        save_arrays(layout.file(variant, world.name, "sensitivity.npz"), meta, index=index,
+        save_arrays(layout.file(version, world.name, "sensitivity.npz"), meta, index=index,
                     sensitivity=values[np.searchsorted(asked, index)])
     at = np.searchsorted(model.index, index)
     right, member = model.logits[at].argmax(1) == model.labels[at], model.member[at]
-    write_json(layout.file(variant, world.name, "config.json"),
-               {"settings": {"technique": variant.technique, "degree": variant.degree, "epochs": None, "seed": seed},
+    write_json(layout.file(version, world.name, "config.json"),
+               {"settings": {"technique": version.technique, "degree": version.degree, "epochs": None, "seed": seed},
                 "weights": model.weights, "bytes": None, "ratio": None, "accuracy_in": float(right[member].mean()),
                 "accuracy_out": float(right[~member].mean())})
 

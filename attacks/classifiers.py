@@ -79,7 +79,7 @@ def fit_forest(features, member, seed):
 def cross_fit(fit, features, member, seed, folds=5, groups=None):
     """Scores from classifiers that were fitted without the row: stacking on in-sample scores would mislead.
 
-    The folds depend on `seed` and `member` alone, so every variant of a model has the same ones. With groups
+    The folds depend on `seed` and `member` alone, so every version of a model has the same ones. With groups
     (the shadow of each row) they depend on these alone: one whole group is left out at a time; with more groups than
     folds several, since the cost of leaving out each alone grows with the square of their number.
 

@@ -38,26 +38,26 @@ class Answers:
         return self.queries.meta["weights"]
 
 
-def read_variant(layout, variant, shadow_num=None):
-    """(target Answers, [shadow Answers]) of one variant.
+def read_version(layout, version, shadow_num=None):
+    """(target Answers, [shadow Answers]) of one version.
 
     Raises CompLeakError, naming the file and the command that mends it, for answers that are missing or belong to
     another split, world or data set; UsageError for more shadows than were trained.
     """
     split = load_split(layout)
-    made_by = layout.command(variant)
+    made_by = layout.command(version)
     if shadow_num is not None and not 1 <= shadow_num <= len(split.shadows):
         raise UsageError(f"--shadow_num {shadow_num}: the run in {layout.root()} has {len(split.shadows)} shadow(s)")
     worlds = split.worlds[: 1 + shadow_num] if shadow_num else split.worlds
-    models = [_read_model(layout, variant, world, split, made_by) for world in worlds]
-    _check_alike([_recipe(layout, variant, world, model, made_by) for world, model in zip(worlds, models, strict=True)],
-                 layout.root(variant), made_by)
+    models = [_read_model(layout, version, world, split, made_by) for world in worlds]
+    _check_alike([_recipe(layout, version, world, model, made_by) for world, model in zip(worlds, models, strict=True)],
+                 layout.root(version), made_by)
     return models[0], models[1:]
 
 
-def _recipe(layout, variant, world, model, made_by):
+def _recipe(layout, version, world, model, made_by):
     """What decided one model's weights but for its world, or None where nothing is known of it."""
-    path = layout.file(variant, world.name, "config.json")
+    path = layout.file(version, world.name, "config.json")
     if not path.exists():
         return None
     config = read_json(path, made_by)
@@ -76,10 +76,10 @@ def _check_alike(recipes, folder, made_by):
                                 "with the flags that both should have")
 
 
-def _read_model(layout, variant, world, split, made_by):
-    path = layout.file(variant, world.name, "queries.npz")
+def _read_model(layout, version, world, split, made_by):
+    path = layout.file(version, world.name, "queries.npz")
     queries = load_queries(path, made_by)
-    for name, expected in (("split", split.fingerprint), ("variant", str(variant)), ("world", world.name)):
+    for name, expected in (("split", split.fingerprint), ("variant", str(version)), ("world", world.name)):
         if queries.meta.get(name) != expected:
             raise CompLeakError(f"{path} belongs to {name} {queries.meta.get(name)}, the run's is {expected}: run "
                                 f"{made_by} again")
@@ -88,11 +88,11 @@ def _read_model(layout, variant, world, split, made_by):
     if not np.array_equal(queries.member[rows], np.isin(index, world.members)):
         raise CompLeakError(f"{path}: its members are not those of the split: run {made_by} again")
     return Answers(index, queries.labels[rows], queries.member[rows], queries.logits[rows], queries.losses[rows],
-                   _read_sensitivity(layout, variant, world, queries, index, made_by), queries)
+                   _read_sensitivity(layout, version, world, queries, index, made_by), queries)
 
 
-def _read_sensitivity(layout, variant, world, queries, index, made_by):
-    path = layout.file(variant, world.name, "sensitivity.npz")
+def _read_sensitivity(layout, version, world, queries, index, made_by):
+    path = layout.file(version, world.name, "sensitivity.npz")
     if not path.exists():
         return None
     arrays, meta = load_arrays(path, ("index", "sensitivity"), made_by)
@@ -108,11 +108,11 @@ def need_shadows(layout, shadows, setting):
                             f"beside each target.npz and run {layout.command(ORIGINAL)} in another --run_dir")
 
 
-def check_pair(original, compressed, layout, variant):
+def check_pair(original, compressed, layout, version):
     """Raises CompLeakError unless a compressed model came from this original and answers the same rows."""
     if compressed.queries.meta.get("parent") != original.weights:
-        raise CompLeakError(f"{layout.root(variant)} was made from another original than {layout.root(ORIGINAL)} holds "
-                            f"now: run {layout.command(variant)} again")
+        raise CompLeakError(f"{layout.root(version)} was made from another original than {layout.root(ORIGINAL)} holds "
+                            f"now: run {layout.command(version)} again")
     assert np.array_equal(original.index, compressed.index), "one split gives one order of rows"
 
 

@@ -1,4 +1,4 @@
-"""No reference: six attacks on one model, each fitted on the shadow of the same variant."""
+"""No reference: six attacks on one model, each fitted on the shadow of the same version."""
 import numpy as np
 
 from attacks import classifiers, metric_based, rmia

@@ -12,17 +12,17 @@ def read_results(layout, setting):
     missing = [v for v in wanted if found[v] is None]
     if missing:
         print(f"{setting} lacks {', '.join(map(str, missing))}: run {attack_commands(layout, setting, missing)}")
-    return {variant: result for variant, result in found.items() if result is not None}
+    return {version: result for version, result in found.items() if result is not None}
 
 
 def read_configs(layout):
     """{Version: values of the target's config.json}; one line is printed on the models that are missing."""
-    found = layout.variants()
-    missing = [variant for variant in layout.wanted if variant not in found]
+    found = layout.versions()
+    missing = [version for version in layout.wanted if version not in found]
     if missing:
-        commands = "; ".join(layout.command(variant) for variant in missing)
+        commands = "; ".join(layout.command(version) for version in missing)
         print(f"models that are missing: {', '.join(map(str, missing))}: run {commands}")
-    return {variant: read_json(layout.file(variant, "target", "config.json"), "its command again") for variant in found}
+    return {version: read_json(layout.file(version, "target", "config.json"), "its command again") for version in found}
 
 
 def read_multi(layout):
@@ -34,21 +34,21 @@ def read_multi(layout):
     return result
 
 
-def read_current(layout, variant, name, made_by):
-    """Values of a result file of one variant, or None where it is absent or was made from other models."""
-    path = layout.result(variant, name)
+def read_current(layout, version, name, made_by):
+    """Values of a result file of one version, or None where it is absent or was made from other models."""
+    path = layout.result(version, name)
     if not path.exists():
         return None
     result = read_json(path, made_by)
     return result if result.get("format") == FORMAT and is_current(layout, result["inputs"]) else None
 
 
-def attack_scores(layout, variant, setting, result, names, also):
+def attack_scores(layout, version, setting, result, names, also):
     """{name: array} of the named attacks and of `also` ("index", "member"), from the scores file of a result.
 
     result: values of the NR.json, SR.json or MR.json; CompLeakError where the two were not made together.
     """
-    path = layout.result(variant, f"{setting}_scores.npz")
+    path = layout.result(version, f"{setting}_scores.npz")
     made_by = f"the command that made {setting}.json beside it, after deleting that file"
     arrays, inputs = load_scores(path, [*also, *names], made_by)
     if inputs != result["inputs"]:
@@ -58,10 +58,10 @@ def attack_scores(layout, variant, setting, result, names, also):
 
 def is_current(layout, inputs):
     """Whether the models that a result was made from are those that lie in the run's folders now."""
-    weights = inputs["weights"] if inputs["setting"] == "MR" else {inputs["variant"]: inputs["weights"]}
+    weights = inputs["weights"] if inputs["setting"] == "MR" else {inputs["version"]: inputs["weights"]}
     models = [(model, i, name) for model, names in weights.items() for i, name in enumerate(names)]
     models += [("original", 0, sr["original"]) for sr in [inputs, *inputs.get("sr", {}).values()] if "original" in sr]
-    trained = {str(variant): variant for variant in layout.variants()}
+    trained = {str(version): version for version in layout.versions()}
     for model, i, name in models:
         if model in trained:
             path = layout.file(trained[model], "target" if i == 0 else f"shadow_{i - 1}", "config.json")
@@ -70,13 +70,13 @@ def is_current(layout, inputs):
     return True
 
 
-def attack_commands(layout, setting, variants):
-    """The commands that make NR.json or SR.json of these variants, one a technique, joined by '; '."""
+def attack_commands(layout, setting, versions):
+    """The commands that make NR.json or SR.json of these versions, one a technique, joined by '; '."""
     shared = f"python CompLeak{setting}.py {layout.flags}"
-    commands = [f"{shared} --original"] if ORIGINAL in variants else []
+    commands = [f"{shared} --original"] if ORIGINAL in versions else []
     pair = " --original" if setting == "SR" else ""
     for technique in DEGREES:
-        degrees = " ".join(variant.degree for variant in variants if variant.technique == technique)
+        degrees = " ".join(version.degree for version in versions if version.technique == technique)
         if degrees:
             commands.append(f"{shared}{pair} --compress --compress_name {technique} --compress_degree {degrees}")
     return "; ".join(commands)

@@ -9,7 +9,7 @@ from common.seeds import derive_seed
 
 
 def attack(original, compressed, seed):
-    """({attack: (scores [m], decisions [m])} on the target, what MR needs of this variant: {name: scores}).
+    """({attack: (scores [m], decisions [m])} on the target, what MR needs of this version: {name: scores}).
 
     original, compressed: (target Answers, [shadow Answers]) each, rows paired. For MR: member probabilities of the SR2
     forest and of train_based_2's, `target_*` [m] from forests fitted on all shadow rows, `shadow_*` [Σm] cross-fitted,

@@ -23,17 +23,17 @@ def size(folder):
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def packed(variant):
-    """The tensors that one variant of an untrained ResNet-18 is saved as: training changes values, not their number."""
+def packed(version):
+    """The tensors that one version of an untrained ResNet-18 is saved as: training changes values, not their number."""
     model = new_model(torch.device("cpu"))
-    if variant.technique == "pruning":
-        pruning.Pruning(model, float(variant.degree))
+    if version.technique == "pruning":
+        pruning.Pruning(model, float(version.degree))
         return pruning.pack(model)
-    if variant.technique == "clustering":
-        bit = int(variant.degree).bit_length() - 1
+    if version.technique == "clustering":
+        bit = int(version.degree).bit_length() - 1
         clustering.Clustering(model, bit)
         return clustering.pack(model, bit)
-    if variant.technique == "quantization":
+    if version.technique == "quantization":
         prepared = int8.prepare(model).train()
         prepared(torch.randn(8, 3, 32, 32))
         return int8.convert(prepared)
@@ -43,10 +43,10 @@ def packed(variant):
 def write_all(folder, scored):
     """Every large file of a run in a folder: weights, queries of every row, sensitivities of the scored ones."""
     layout = write_run(folder, ALL_VERSIONS, scored, sensitivity=True)
-    for variant in ALL_VERSIONS:
-        tensors = packed(variant)
+    for version in ALL_VERSIONS:
+        tensors = packed(version)
         for world in ("target", "shadow_0"):
-            save_weights(layout.file(variant, world, "weights.pt"), tensors, {})
+            save_weights(layout.file(version, world, "weights.pt"), tensors, {})
     return {"models": sum(path.stat().st_size for path in folder.rglob("weights.pt")),
             "original_model": layout.file(ORIGINAL, "target", "weights.pt").stat().st_size}
 

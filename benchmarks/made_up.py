@@ -11,7 +11,7 @@ from models.run import RUN_DEFAULTS
 CLASSES = 10
 
 
-def write_run(folder, variants, scored, shadow_num=1, sensitivity=False, seed=0):
+def write_run(folder, versions, scored, shadow_num=1, sensitivity=False, seed=0):
     """Layout of a run that scores `scored` members and as many non-members a world, at most 10,000 each.
 
     Every model's logits are its picture's difficulty, noise, and a margin for the true class that is larger for
@@ -26,9 +26,9 @@ def write_run(folder, variants, scored, shadow_num=1, sensitivity=False, seed=0)
     labels, difficulty = rng.integers(CLASSES, size=split.n), rng.normal(0, 2, split.n)
     for world in split.worlds:
         logits = original_logits(rng, labels, difficulty, np.isin(np.arange(split.n), world.members))
-        for variant in [ORIGINAL, *(v for v in variants if v != ORIGINAL)]:
-            noise = 0 if variant == ORIGINAL else rng.normal(0, 0.7, logits.shape)
-            _write_model(layout, variant, world, split, labels, (logits + noise).astype(np.float32), sensitivity, rng)
+        for version in [ORIGINAL, *(v for v in versions if v != ORIGINAL)]:
+            noise = 0 if version == ORIGINAL else rng.normal(0, 0.7, logits.shape)
+            _write_model(layout, version, world, split, labels, (logits + noise).astype(np.float32), sensitivity, rng)
     return layout
 
 
@@ -40,13 +40,13 @@ def original_logits(rng, labels, difficulty, member):
     return logits
 
 
-def _write_model(layout, variant, world, split, labels, logits, sensitivity, rng):
+def _write_model(layout, version, world, split, labels, logits, sensitivity, rng):
     index, evaluation = np.arange(split.n), np.sort(world.evaluation)
-    parent = None if variant == ORIGINAL else f"{ORIGINAL} {world.name}"
-    meta = {"variant": str(variant), "world": world.name, "weights": f"{variant} {world.name}", "parent": parent,
+    parent = None if version == ORIGINAL else f"{ORIGINAL} {world.name}"
+    meta = {"variant": str(version), "world": world.name, "weights": f"{version} {world.name}", "parent": parent,
             "split": split.fingerprint, "data": split.data_fingerprint}
-    save_arrays(layout.file(variant, world.name, "queries.npz"), {**meta, "rows": "all"}, logits=logits,
+    save_arrays(layout.file(version, world.name, "queries.npz"), {**meta, "rows": "all"}, logits=logits,
                 losses=losses(logits, labels), labels=labels, index=index, member=np.isin(index, world.members))
     if sensitivity:
-        save_arrays(layout.file(variant, world.name, "sensitivity.npz"), {**meta, "seed": split.seed},
+        save_arrays(layout.file(version, world.name, "sensitivity.npz"), {**meta, "seed": split.seed},
                     index=evaluation, sensitivity=rng.exponential(0.05, (len(evaluation), CLASSES)).astype(np.float32))

@@ -1,4 +1,4 @@
-"""NR and SR by stage on made-up answers: one variant on a CPU without SAMIA, or all nine models on a GPU with it."""
+"""NR and SR by stage on made-up answers: one version on a CPU without SAMIA, or all nine models on a GPU with it."""
 import contextlib
 import cProfile
 import io
@@ -16,7 +16,7 @@ from common.device import choose_device
 from common.paths import ALL_VERSIONS, ORIGINAL, Version
 
 ONE_GOAL, ALL_GOAL = 120, 180
-ONE = Row("nr_sr", "NR + SR of one variant, 10,000 + 10,000 points, both worlds, without SAMIA",
+ONE = Row("nr_sr", "NR + SR of one version, 10,000 + 10,000 points, both worlds, without SAMIA",
           f"≤ {ONE_GOAL} s on 2 CPU cores, cross-fitted forests included", "python -m benchmarks.nr_sr")
 ALL = Row("nr_sr_all", "NR + SR of all nine models, SAMIA included, one GPU with 16 cores", f"≤ {ALL_GOAL} s",
           "python -m benchmarks.nr_sr --all --device cuda")
@@ -28,23 +28,23 @@ STAGES = {"SAMIA": [("samia", "train_samia"), ("samia", "samia_score")],
           "metrics and their intervals": [("results", "evaluate_all")]}
 
 
-def commands(layout, variants, device):
+def commands(layout, versions, device):
     """(main, argv) of NR for each model and SR for each compressed one."""
     shared = ["--dataset_name", layout.dataset, "--run_dir", str(layout.run_dir), "--device", str(device)]
-    found = [(CompLeakNR.main, [*shared, "--original"])] if ORIGINAL in variants else []
-    compressed = [variant for variant in variants if variant != ORIGINAL]
-    for technique, some in groupby(compressed, key=lambda variant: variant.technique):
+    found = [(CompLeakNR.main, [*shared, "--original"])] if ORIGINAL in versions else []
+    compressed = [version for version in versions if version != ORIGINAL]
+    for technique, some in groupby(compressed, key=lambda version: version.technique):
         named = [*shared, "--compress", "--compress_name", technique, "--compress_degree", *(v.degree for v in some)]
         found += [(CompLeakNR.main, named), (CompLeakSR.main, [*named, "--original"])]
     return found
 
 
-def measure(variants, scored, device, shadow_num=1, sensitivity=False):
+def measure(versions, scored, device, shadow_num=1, sensitivity=False):
     """{stage: seconds} of the commands on a made-up run; "all" is their sum, "the rest" what no stage accounts for."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        layout = write_run(Path(folder), variants, scored, shadow_num, sensitivity)
+        layout = write_run(Path(folder), versions, scored, shadow_num, sensitivity)
         profile = cProfile.Profile()
-        total = seconds(lambda: [profile.runcall(main, argv) for main, argv in commands(layout, variants, device)])
+        total = seconds(lambda: [profile.runcall(main, argv) for main, argv in commands(layout, versions, device)])
     spent = {}
     for (file, _, name), (*_, cumulative, _) in pstats.Stats(profile).stats.items():
         key = Path(file).stem, name
@@ -61,11 +61,11 @@ def main(argv=None):
     args = parse(p, argv, about=("device", "results", "all"))
     row, goal = (ALL, ALL_GOAL) if args.all else (ONE, ONE_GOAL)
     device = cuda_only(args.device, row) if args.all else choose_device(args.device)
-    variants = ALL_VERSIONS if args.all else [Version("pruning", "0.6")]
-    taken = measure(variants, args.scored, device, sensitivity=args.all)
+    versions = ALL_VERSIONS if args.all else [Version("pruning", "0.6")]
+    taken = measure(versions, args.scored, device, sensitivity=args.all)
     parts = ", ".join(f"{stage} {some:.1f}" for stage, some in taken.items() if stage != "all" and some >= 0.05)
     save(row, args, device, f"{taken['all']:.0f} s ({parts})", taken["all"] <= goal, rounded(taken),
-         {"models": len(variants), "scored": args.scored, "samia": args.all})
+         {"models": len(versions), "scored": args.scored, "samia": args.all})
 
 
 if __name__ == "__main__":

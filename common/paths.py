@@ -19,7 +19,7 @@ class Version:
 
     @classmethod
     def parse(cls, technique, degree, flag="--compress_degree"):
-        """A compressed variant from its two flags; UsageError for a technique or degree that cannot exist."""
+        """A compressed version from its two flags; UsageError for a technique or degree that cannot exist."""
         if technique not in DEGREES:
             raise UsageError(f"--compress_name {technique}: choose one of {', '.join(DEGREES)}")
         return cls(technique, _degree(technique, degree, flag))
@@ -52,19 +52,19 @@ class Layout:
     dataset: str
     model: str
 
-    def root(self, variant=ORIGINAL):
-        """The folder that holds target/, shadow_0/, … and the scores of one variant."""
-        if variant.technique is None:
+    def root(self, version=ORIGINAL):
+        """The folder that holds target/, shadow_0/, … and the scores of one version."""
+        if version.technique is None:
             return Path(self.run_dir) / "results" / f"{self.dataset}_{self.model}"
-        return Path(self.run_dir) / f"results_{variant.technique}" / f"{self.dataset}_{self.model}_{variant.degree}"
+        return Path(self.run_dir) / f"results_{version.technique}" / f"{self.dataset}_{self.model}_{version.degree}"
 
-    def file(self, variant, world, name):
+    def file(self, version, world, name):
         """A file of one model: weights.pt, config.json, log.jsonl, queries.npz, sensitivity.npz, progress.pt."""
-        return self.root(variant) / world / name
+        return self.root(version) / world / name
 
-    def result(self, variant, name):
+    def result(self, version, name):
         """A file beside the target's folder: split.json, NR.json, SR.json, MR.json, their scores."""
-        return self.root(variant) / name
+        return self.root(version) / name
 
     @property
     def is_own(self):
@@ -73,8 +73,8 @@ class Layout:
 
     @property
     def wanted(self):
-        """The variants that a whole run has: the paper's, or those that were brought along."""
-        return self.variants() if self.is_own else list(dict.fromkeys([*ALL_VERSIONS, *self.variants()]))
+        """The versions that a whole run has: the paper's, or those that were brought along."""
+        return self.versions() if self.is_own else list(dict.fromkeys([*ALL_VERSIONS, *self.versions()]))
 
     @property
     def flags(self):
@@ -82,31 +82,31 @@ class Layout:
         where = "" if str(self.run_dir) == "." else f" --run_dir {self.run_dir}"
         return f"--dataset_name {self.dataset} --model_name {self.model}{where}"
 
-    def command(self, variant):
-        """The command that trains one variant's models, or reads them where they were made elsewhere."""
+    def command(self, version):
+        """The command that trains one version's models, or reads them where they were made elsewhere."""
         if self.is_own:
             where = "" if str(self.run_dir) == "." else f" --run_dir {self.run_dir}"
             return f"python -m attacks.audit --outputs FOLDER{where}"
-        if variant.technique is None:
+        if version.technique is None:
             return f"python train.py {self.flags}"
-        if variant.technique == "pruning":
-            return f"python pruning/prune.py {self.flags} --prune_sparsity {variant.degree}"
-        if variant.technique == "quantization":
+        if version.technique == "pruning":
+            return f"python pruning/prune.py {self.flags} --prune_sparsity {version.degree}"
+        if version.technique == "quantization":
             return f"python quantization/qat.py {self.flags} --degree int8"
-        return f"python clustering/clustering.py {self.flags} --bit {int(variant.degree).bit_length() - 1}"
+        return f"python clustering/clustering.py {self.flags} --bit {int(version.degree).bit_length() - 1}"
 
     @property
     def tables(self):
         return self.root() / "tables"
 
-    def variants(self):
-        """The variants whose target has been trained here, original first, in the paper's order."""
-        found = [variant for variant in ALL_VERSIONS if self.file(variant, "target", "config.json").exists()]
+    def versions(self):
+        """The versions whose target has been trained here, original first, in the paper's order."""
+        found = [version for version in ALL_VERSIONS if self.file(version, "target", "config.json").exists()]
         for technique in DEGREES:
             for folder in sorted((Path(self.run_dir) / f"results_{technique}").glob(f"{self.dataset}_{self.model}_*")):
-                variant = Version(technique, folder.name.rsplit("_", 1)[1])
-                if variant not in found and (folder / "target" / "config.json").exists():
-                    found.append(variant)
+                version = Version(technique, folder.name.rsplit("_", 1)[1])
+                if version not in found and (folder / "target" / "config.json").exists():
+                    found.append(version)
         return found
 
 

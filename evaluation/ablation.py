@@ -34,7 +34,7 @@ ALONE = (*protocol.QUERIES, *protocol.ATTACKS)
 AUGMENTED, INTERPOLATED = "augmented_members", "interpolated_tpr"
 
 
-def derive(layout, variants, choices):
+def derive(layout, versions, choices):
     """The Layout of a copy of the run under other choices, or under none: links to what they leave as it is.
 
     Where members are augmented among other choices, that is what the copy with augmented members alone holds.
@@ -45,16 +45,16 @@ def derive(layout, variants, choices):
     write_json(copy.result(ORIGINAL, "split.json"), {**split, "run": {**split["run"], **changed}})
     queried = choices & {AUGMENTED}
     source = _copy(layout, AUGMENTED) if queried else layout
-    for variant in variants:
+    for version in versions:
         for world in load_split(layout).worlds:
             for file in ("weights.pt", "config.json"):
-                link(layout.file(variant, world.name, file), copy.file(variant, world.name, file))
+                link(layout.file(version, world.name, file), copy.file(version, world.name, file))
             for file in ("queries.npz", "sensitivity.npz"):
-                link(source.file(variant, world.name, file), copy.file(variant, world.name, file))
+                link(source.file(version, world.name, file), copy.file(version, world.name, file))
         for setting in ("NR", "SR"):
             if protocol.record(choices, setting) == protocol.record(queried, setting):
                 for file in (f"{setting}.json", f"{setting}_scores.npz"):
-                    link(source.result(variant, file), copy.result(variant, file))
+                    link(source.result(version, file), copy.result(version, file))
     return copy
 
 
@@ -73,50 +73,50 @@ def link(source, target):
             shutil.copyfile(source, beside)
 
 
-def requery(layout, copy, variants, data, device):
+def requery(layout, copy, versions, data, device):
     """queries.npz of every model of the copy, its members shown cropped and flipped; its other answers stay."""
     seed = read_run(layout)["seed"]
-    for variant in variants:
+    for version in versions:
         for world in load_split(layout).worlds:
-            old = load_queries(layout.file(variant, world.name, "queries.npz"), layout.command(variant))
+            old = load_queries(layout.file(version, world.name, "queries.npz"), layout.command(version))
             meta = {**old.meta, AUGMENTED: True}
-            path = copy.file(variant, world.name, "queries.npz")
+            path = copy.file(version, world.name, "queries.npz")
             if path.exists() and load_queries(path, "the command again").meta == meta:
                 continue
-            saved = read_weights(copy.file(variant, world.name, "weights.pt"), layout.command(variant))
-            shown = augmented(data.images, world.members, splits.derive_seed(seed, str(variant), world.name, "crops"))
+            saved = read_weights(copy.file(version, world.name, "weights.pt"), layout.command(version))
+            shown = augmented(data.images, world.members, splits.derive_seed(seed, str(version), world.name, "crops"))
             logits = old.logits.copy()
             logits[old.member] = query(load_model(saved, device), shown, data.statistics, old.index[old.member],
-                                       device, f"{variant} {world.name}, members augmented")
+                                       device, f"{version} {world.name}, members augmented")
             save_arrays(path, meta, logits=logits, losses=losses(logits, old.labels), labels=old.labels,
                         index=old.index, member=old.member)
 
 
-def attack(layout, variants, args):
-    """NR on the original, SR on each variant, MR on each group that they fill, or on all; finished results stay."""
+def attack(layout, versions, args):
+    """NR on the original, SR on each version, MR on each group that they fill, or on all; finished results stay."""
     run_settings = read_run(layout)
-    CompLeakNR.attack_variant(layout, ORIGINAL, args, run_settings)
-    for variant in variants:
-        CompLeakSR.attack_variant(layout, variant, args, run_settings)
-    groups = _groups(variants)
+    CompLeakNR.attack_version(layout, ORIGINAL, args, run_settings)
+    for version in versions:
+        CompLeakSR.attack_version(layout, version, args, run_settings)
+    groups = _groups(versions)
     if groups and not (_others(layout, groups) and _holds(layout, groups)):
         mr.attack_groups(layout, run_settings["seed"], choose_device(args.device), groups, args.shadow_num,
                             protocol.parse(run_settings["protocol"]))
 
 
-def attack_subset(layout, variants, args):
-    """The Layout of a run's results on these variants: itself, or a copy where it would lose groups of its MR."""
-    groups = _groups(variants)
+def attack_subset(layout, versions, args):
+    """The Layout of a run's results on these versions: itself, or a copy where it would lose groups of its MR."""
+    groups = _groups(versions)
     if groups and _others(layout, groups) and not _holds(layout, groups):
-        layout = derive(layout, [ORIGINAL, *variants], frozenset())
-    attack(layout, variants, args)
+        layout = derive(layout, [ORIGINAL, *versions], frozenset())
+    attack(layout, versions, args)
     return layout
 
 
-def _groups(variants):
-    """{name: [Version]} of the paper's groups that these variants fill, else of all of them where there are several."""
-    groups = {name: members for name, members in mr.GROUPS.items() if set(members) <= set(variants)}
-    return groups or ({f"all {len(variants)}": variants} if len(variants) > 1 else {})
+def _groups(versions):
+    """{name: [Version]} of the paper's groups that these versions fill, else of all of them where there are several."""
+    groups = {name: members for name, members in mr.GROUPS.items() if set(members) <= set(versions)}
+    return groups or ({f"all {len(versions)}": versions} if len(versions) > 1 else {})
 
 
 def _known_groups(layout):
@@ -142,7 +142,7 @@ def load_data(layout, args):
     return data
 
 
-def switch_on(layout, choice, variants, args):
+def switch_on(layout, choice, versions, args):
     """The Layout that holds a sound run's results under one choice, or under all of them together.
 
     None where they are the sound ones: interpolated_tpr reads the same scores another way.
@@ -150,11 +150,11 @@ def switch_on(layout, choice, variants, args):
     choices = _choices(choice, args) - {INTERPOLATED}
     if not choices:
         return None
-    models = [ORIGINAL, *variants]
+    models = [ORIGINAL, *versions]
     copy = derive(layout, models, choices)
     if AUGMENTED in choices:
         requery(layout, copy, models, load_data(layout, args), choose_device(args.device))
-    attack(copy, variants, args)
+    attack(copy, versions, args)
     return copy
 
 
@@ -162,9 +162,9 @@ def _choices(choice, args):
     return frozenset(args.choices) - {TOGETHER} if choice == TOGETHER else frozenset({choice})
 
 
-def compare_retrained(name, pairs, variants, args):
+def compare_retrained(name, pairs, versions, args):
     """Rows of runs whose models were trained under another protocol; their attacks are run where they are missing."""
-    trained = [variant for variant in variants if all(variant in other.variants() for _, other in pairs)]
+    trained = [version for version in versions if all(version in other.versions() for _, other in pairs)]
     pairs = [tuple(attack_subset(run, trained, args) for run in pair) for pair in pairs]
     return measure(pairs, _seeds(pairs), name, trained, INTERPOLATED in protocol.parse(name))
 
@@ -173,14 +173,14 @@ def _seeds(pairs):
     return [read_run(layout)["seed"] for layout, _ in pairs]
 
 
-def chosen_variants(layout, names):
-    """The compressed variants that are trained, or those of them that --variants names; UsageError for others."""
-    trained = [variant for variant in layout.variants() if variant != ORIGINAL]
+def chosen_versions(layout, names):
+    """The compressed versions that are trained, or those of them that --versions names; UsageError for others."""
+    trained = [version for version in layout.versions() if version != ORIGINAL]
     unknown = sorted(set(names or ()) - set(map(str, trained)))
     if unknown:
-        raise UsageError(f"--variants {unknown[0]}: the run in {layout.run_dir} has "
+        raise UsageError(f"--versions {unknown[0]}: the run in {layout.run_dir} has "
                          f"{', '.join(map(str, trained)) or 'none'}")
-    return [variant for variant in trained if names is None or str(variant) in names]
+    return [version for version in trained if names is None or str(version) in names]
 
 
 def arguments(argv):
@@ -189,7 +189,7 @@ def arguments(argv):
     p.add_argument("--data_label", default=None, help="name of an imagefolder set, as given to train.py")
     p.add_argument("--choices", nargs="*", choices=[*ALONE, TOGETHER], default=[*ALONE, TOGETHER],
                    help="choices to switch on, each alone; together: all the others named, at once")
-    p.add_argument("--variants", nargs="+", default=None,
+    p.add_argument("--versions", nargs="+", default=None,
                    help="compressed models, such as pruning_0.6 quantization_int8 (default: all that are trained)")
     p.add_argument("--retrained", nargs="*", default=[],
                    help="run folders of the same data and seeds, trained with train.py --protocol …, to compare too")
@@ -214,19 +214,19 @@ def main(argv=None):
     retrained = runs.pair_retrained(layouts, args.retrained)
     if not (args.choices or retrained):
         raise UsageError(f"--choices needs one of {', '.join([*ALONE, TOGETHER])}, or --retrained a run folder")
-    variants = chosen_variants(layouts[0], args.variants)
+    versions = chosen_versions(layouts[0], args.versions)
     for layout in layouts[1:]:
-        chosen_variants(layout, map(str, variants))
-    sound = [attack_subset(layout, variants, args) for layout in layouts]
+        chosen_versions(layout, map(str, versions))
+    sound = [attack_subset(layout, versions, args) for layout in layouts]
     if len(layouts) > 1:
         runs.check_together([runs.read(layout) for layout in layouts])
     rows = []
     for choice in args.choices:
-        pairs = [(before, switch_on(layout, choice, variants, args) or before)
+        pairs = [(before, switch_on(layout, choice, versions, args) or before)
                  for before, layout in zip(sound, layouts, strict=True)]
-        rows += measure(pairs, _seeds(pairs), choice, variants, INTERPOLATED in _choices(choice, args))
+        rows += measure(pairs, _seeds(pairs), choice, versions, INTERPOLATED in _choices(choice, args))
     for name, pairs in retrained.items():
-        rows += compare_retrained(name, pairs, variants, args)
+        rows += compare_retrained(name, pairs, versions, args)
     first = layouts[0]
     write_json(first.result(ORIGINAL, "ablation.json"),
                {"format": FORMAT, "data": read_run(first)["data_label"], "rows": rows})

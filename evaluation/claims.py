@@ -65,25 +65,25 @@ def c1_pairs(keys):
     interval reaches chance) cannot find less, and only counts where it finds more. Light: within ±0.01 AUC.
     """
     found = []
-    for variants, judged, sign in ((HEAVY, EVERY_NR, -1), (LIGHT, EQUIVALENCE, 1)):
-        for variant in variants:
-            found += [Pair("C1", variant, judged, ("NR", variant, attack), ("NR", str(ORIGINAL), attack), sign,
-                           needs_signal=judged == EVERY_NR) for attack in nr_attacks(keys, str(ORIGINAL), variant)]
+    for versions, judged, sign in ((HEAVY, EVERY_NR, -1), (LIGHT, EQUIVALENCE, 1)):
+        for version in versions:
+            found += [Pair("C1", version, judged, ("NR", version, attack), ("NR", str(ORIGINAL), attack), sign,
+                           needs_signal=judged == EVERY_NR) for attack in nr_attacks(keys, str(ORIGINAL), version)]
     return found
 
 
 def c2_pairs(keys):
     """C2: each SR attack against its family without the reference, and SR2 (RF) against every NR attack, each on the
-    original and on the compressed model. A variant that lacks NR on either is left out."""
+    original and on the compressed model. A version that lacks NR on either is left out."""
     found = []
     for key in keys:
-        setting, variant, attack = key
-        models = (str(ORIGINAL), variant)
+        setting, version, attack = key
+        models = (str(ORIGINAL), version)
         if setting != "SR" or attack not in FAMILY or not nr_attacks(keys, *models):
             continue
-        found += [Pair("C2", variant, SAME_FAMILY, key, ("NR", model, FAMILY[attack])) for model in models]
+        found += [Pair("C2", version, SAME_FAMILY, key, ("NR", model, FAMILY[attack])) for model in models]
         if attack == MAIN_SR:
-            found += [Pair("C2", variant, EVERY_NR, key, against) for against in keys
+            found += [Pair("C2", version, EVERY_NR, key, against) for against in keys
                       if against[0] == "NR" and against[1] in models]
     return found
 
@@ -96,13 +96,13 @@ def c3_pairs(keys, groups):
         setting, group, knows = key
         if setting != "MR":
             continue
-        variant, (kind, attack) = f"{group}, {knows}", AGGREGATED[knows]
+        version, (kind, attack) = f"{group}, {knows}", AGGREGATED[knows]
         same = [(kind, model, attack) for model in groups[group]]
         models = [*([str(ORIGINAL)] if kind == "SR" else []), *groups[group]]
         if set(same) <= set(keys):
-            found += [Pair("C3", variant, SAME_FAMILY, key, against) for against in same]
+            found += [Pair("C3", version, SAME_FAMILY, key, against) for against in same]
         if nr_attacks(keys, *models):
-            found += [Pair("C3", variant, EVERY_NR, key, against) for against in keys
+            found += [Pair("C3", version, EVERY_NR, key, against) for against in keys
                       if against[0] == "NR" and against[1] in models]
     return found
 

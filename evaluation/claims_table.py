@@ -94,9 +94,9 @@ def lines(saved, metric):
 def _what(row):
     """What a part judges, narrow: the compressed model, and for C2 the attack; MR's group by itself."""
     if row["claim"] != "C2":
-        return short(row["variant"]).removesuffix(" the original") + (
+        return short(row["version"]).removesuffix(" the original") + (
             f" (±{100 * MARGIN:g})" if row["judged"] == EQUIVALENCE else "")
-    return f"{short(row['variant'])}, {short(row['attack'].split(' on ')[0])}"
+    return f"{short(row['version'])}, {short(row['attack'].split(' on ')[0])}"
 
 
 def _p(value):

@@ -34,7 +34,7 @@ class Pair:
     """
 
     claim: str
-    variant: str
+    version: str
     judged: str
     attack: tuple
     against: tuple
@@ -166,11 +166,11 @@ def verdict(row):
 # From comparisons to parts, and from parts to a claim.
 
 def parts(rows):
-    """Rows that are judged together: lists of one claim, variant, way of judging, metric, and for SR and MR attack."""
+    """Rows that are judged together: lists of one claim, version, way of judging, metric, and for SR and MR attack."""
     found = {}
     for row in rows:
         attack = None if row["claim"] == "C1" else row["attack"]
-        found.setdefault((row["claim"], row["variant"], row["judged"], row["metric"], attack), []).append(row)
+        found.setdefault((row["claim"], row["version"], row["judged"], row["metric"], attack), []).append(row)
     return list(found.values())
 
 

@@ -69,16 +69,16 @@ def _tpr(before, after, member, seed, interpolated):
         for rows in resamples])
 
 
-def measure(pairs, seeds, choice, variants, interpolated):
+def measure(pairs, seeds, choice, versions, interpolated):
     """A dictionary for each attack of interest that all runs made: LABELS, seeds, then each rate's differences.
 
     pairs: (sound run, changed run), Layouts, one a seed.
     """
-    places = [("NR", ORIGINAL, NR_ATTACKS), *(("SR", variant, SR_ATTACKS) for variant in variants),
+    places = [("NR", ORIGINAL, NR_ATTACKS), *(("SR", version, SR_ATTACKS) for version in versions),
               ("MR", ORIGINAL, None)]
     rows = []
-    for setting, variant, attacks in places:
-        loaded = [[load_decided(layout.result(variant, f"{setting}_scores.npz"), "the command again")
+    for setting, version, attacks in places:
+        loaded = [[load_decided(layout.result(version, f"{setting}_scores.npz"), "the command again")
                    for layout in pair] for pair in pairs]
         if any(None in pair for pair in loaded):
             continue
@@ -88,7 +88,7 @@ def measure(pairs, seeds, choice, variants, interpolated):
         for name in [name for name in everywhere if attacks is None or name in attacks]:
             moved = differences([(before[2][name], after[2][name], before[1]) for before, after in loaded],
                                 interpolated)
-            rows.append({"choice": choice, "setting": setting, "model": str(variant), "attack": name, "seeds": seeds,
+            rows.append({"choice": choice, "setting": setting, "model": str(version), "attack": name, "seeds": seeds,
                          **moved})
     return rows
 

@@ -163,7 +163,7 @@ def read_both(layout):
 
 
 def roc_figure(layout, read=None):
-    """ROC curves of one run: NR on the original, SR2's forest for every variant, MR, as far as they are there.
+    """ROC curves of one run: NR on the original, SR2's forest for every version, MR, as far as they are there.
 
     read: what `read_both` gave, where it was called before.
     """
@@ -176,9 +176,9 @@ def roc_panels(layout, read):
     if ORIGINAL in nr:
         panels["NR, original"] = saved_scores(layout, ORIGINAL, "NR", nr[ORIGINAL], NR_CURVES)
     if sr:
-        found = {short(str(variant)): saved_scores(layout, variant, "SR", sr[variant], [SR_CURVE]) for variant in sr}
+        found = {short(str(version)): saved_scores(layout, version, "SR", sr[version], [SR_CURVE]) for version in sr}
         curves = {label: scores[SR_CURVE] for label, (scores, _) in found.items()}
-        panels[f"{SR_CURVE}, original and one variant"] = curves, next(iter(found.values()))[1]
+        panels[f"{SR_CURVE}, original and one version"] = curves, next(iter(found.values()))[1]
     try:
         multi = read_multi(layout)
         scores, member = saved_scores(layout, ORIGINAL, "MR", multi, multi["attacks"])
@@ -196,16 +196,16 @@ def auc_figure(layout, read=None):
     """
     models = {}
     for results in read or read_both(layout):
-        for variant, result in results.items():
+        for version, result in results.items():
             bars = {name: (metrics["auc"], *metrics["auc_interval"]) for name, metrics in result["attacks"].items()}
-            models.setdefault(str(variant), {}).update(bars)
+            models.setdefault(str(version), {}).update(bars)
     return draw_auc(models, f"AUC with 95% intervals, {where_from(layout)}")
 
 
-def saved_scores(layout, variant, setting, result, names):
+def saved_scores(layout, version, setting, result, names):
     """({attack: scores [n]}, member [n] bool) of the named attacks that a result holds, from its own scores file."""
     names = [name for name in names if name in result["attacks"]]
-    arrays = attack_scores(layout, variant, setting, result, names, ["member"])
+    arrays = attack_scores(layout, version, setting, result, names, ["member"])
     return {name: arrays[name] for name in names}, arrays["member"]
 
 

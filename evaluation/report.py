@@ -63,8 +63,8 @@ def drawn(layout, nr, sr):
         section("auc", "AUC against sparsity, bit width and centroids", figures=[bars])]
     shown = [(f"{attack}, original", *_scores(layout, ORIGINAL, "NR", nr[ORIGINAL], attack)) for attack in HISTOGRAMS
              if ORIGINAL in nr and attack in nr[ORIGINAL]["attacks"]]
-    shown += [(f"{SR_CURVE}, original + {short(str(variant))}", *_scores(layout, variant, "SR", sr[variant], SR_CURVE))
-              for variant in list(sr)[:1]]
+    shown += [(f"{SR_CURVE}, original + {short(str(version))}", *_scores(layout, version, "SR", sr[version], SR_CURVE))
+              for version in list(sr)[:1]]
     if shown:
         pictures = [image(figures.draw_histogram(scores, member, title), f"Scores of members and non-members: {title}")
                     for title, scores, member in shown]
@@ -74,8 +74,8 @@ def drawn(layout, nr, sr):
     return found
 
 
-def _scores(layout, variant, setting, result, attack):
-    scores, member = figures.saved_scores(layout, variant, setting, result, [attack])
+def _scores(layout, version, setting, result, attack):
+    scores, member = figures.saved_scores(layout, version, setting, result, [attack])
     return scores[attack], member
 
 

@@ -42,10 +42,10 @@ def facts(layout, configs):
 def stages(layout, configs):
     """How each model of the target was made, a row a model: text."""
     rows = []
-    for variant, config in configs.items():
-        made, log = config["settings"], layout.file(variant, "target", "log.jsonl")
+    for version, config in configs.items():
+        made, log = config["settings"], layout.file(version, "target", "log.jsonl")
         seconds = pd.read_json(log, lines=True)["seconds"].sum() if log.exists() and log.stat().st_size else None
-        rows.append([str(variant), *(_or_dash(made.get(key)) for key in ("epochs", "lr", "batch_size")),
+        rows.append([str(version), *(_or_dash(made.get(key)) for key in ("epochs", "lr", "batch_size")),
                      {True: "bfloat16", False: "float32"}.get(made.get("bfloat16"), "-"),
                      "-" if seconds is None else f"{seconds:,.0f} s", config.get("device") or "-"])
     return pd.DataFrame(rows, columns=["model", "epochs", "learning rate", "batch", "arithmetic", "training time",
@@ -72,7 +72,7 @@ def deviations(layouts, configs, nr):
     if run.get("protocol", "sound") != "sound":
         found.append(f"Protocol {run['protocol']}: choices of the authors' released code that move the numbers.")
     found.append(f"Seeds: {len(layouts)}. Shadow models: {len(split.shadows)}.")
-    without = [short(str(variant)) for variant, result in nr.items() if "SAMIA" not in result["attacks"]]
+    without = [short(str(version)) for version, result in nr.items() if "SAMIA" not in result["attacks"]]
     if without:
         found.append(f"SAMIA is left out for {', '.join(without)}: it needs sensitivities and a shadow.")
     allowed = split.target.scored // 1000
@@ -83,12 +83,12 @@ def deviations(layouts, configs, nr):
 
 def _shorter(configs):
     found = {}
-    for variant, config in configs.items():
-        epochs, lr = APPENDIX[variant.technique]
+    for version, config in configs.items():
+        epochs, lr = APPENDIX[version.technique]
         made = config["settings"]
         if (made.get("epochs"), made.get("lr")) != (epochs, lr):
             text = f"{_or_dash(made.get('epochs'))} epochs at learning rate {_or_dash(made.get('lr'))}"
-            found.setdefault((text, f"{epochs} at {_or_dash(lr)}"), []).append(short(str(variant)))
+            found.setdefault((text, f"{epochs} at {_or_dash(lr)}"), []).append(short(str(version)))
     return [f"{', '.join(names)}: {text}; the appendix has {asked}." for (text, asked), names in found.items()]
 
 
@@ -120,8 +120,8 @@ def exposed(layout, nr, data):
     attack = next((name for name in EXPOSED_BY if name in nr.get(ORIGINAL, {"attacks": ()})["attacks"]), None)
     if attack is None:
         return None
-    models = {variant: result for variant, result in nr.items() if attack in result["attacks"]}
-    scores = {variant: saved_scores(layout, variant, "NR", result, [attack]) for variant, result in models.items()}
+    models = {version: result for version, result in nr.items() if attack in result["attacks"]}
+    scores = {version: saved_scores(layout, version, "NR", result, [attack]) for version, result in models.items()}
     arrays = attack_scores(layout, ORIGINAL, "NR", nr[ORIGINAL], [attack], ["index", "member"])
     index, member, first = arrays["index"], arrays["member"], arrays[attack]
     chosen = [row for row in np.argsort(-first, kind="stable") if member[row]][:EXPOSED]
@@ -129,7 +129,7 @@ def exposed(layout, nr, data):
     rows = [{"index": int(index[row]), "label": labels(index[row]), "picture": _png(data, index[row]),
              "cells": [{"score": f"{values[attack][row]:.4g}", "share": _share(values[attack], ~members, row)}
                        for values, members in scores.values()]} for row in chosen]
-    return {"attack": attack, "columns": [short(str(variant)) for variant in scores], "rows": rows}
+    return {"attack": attack, "columns": [short(str(version)) for version in scores], "rows": rows}
 
 
 def _share(scores, non_member, row):
@@ -158,11 +158,11 @@ def _png(data, index):
 
 def main_rows(layout):
     """{attack and model in words: metrics}: a few NR attacks on every model, SR2's forest for every pair, every MR."""
-    found = {f"{name}, {short(str(variant))}": result["attacks"][name]
-             for variant, result in read_results(layout, "NR").items()
+    found = {f"{name}, {short(str(version))}": result["attacks"][name]
+             for version, result in read_results(layout, "NR").items()
              for name in ("SAMIA", *BARS) if name in result["attacks"]}
-    found |= {f"{SR_CURVE}, original + {short(str(variant))}": result["attacks"][SR_CURVE]
-              for variant, result in read_results(layout, "SR").items()}
+    found |= {f"{SR_CURVE}, original + {short(str(version))}": result["attacks"][SR_CURVE]
+              for version, result in read_results(layout, "SR").items()}
     try:
         found |= {f"MR, {name}": metrics for name, metrics in read_multi(layout)["attacks"].items()}
     except CompLeakError as error:

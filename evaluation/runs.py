@@ -38,8 +38,8 @@ def read(layout):
 
     Raises CompLeakError where scores of different points lie side by side, or there are none at all.
     """
-    results = {("NR", variant): result for variant, result in read_results(layout, "NR").items()}
-    results |= {("SR", variant): result for variant, result in read_results(layout, "SR").items()}
+    results = {("NR", version): result for version, result in read_results(layout, "NR").items()}
+    results |= {("SR", version): result for version, result in read_results(layout, "SR").items()}
     try:
         results["MR", ORIGINAL] = read_multi(layout)
     except CompLeakError as error:
@@ -48,16 +48,16 @@ def read(layout):
         raise CompLeakError(f"{layout.root()} has no attack's results yet: run "
                             f"{attack_commands(layout, 'NR', [ORIGINAL])}")
     scores, points = {}, None
-    for (setting, variant), result in results.items():
-        arrays = attack_scores(layout, variant, setting, result, result["attacks"], ("index", "member"))
+    for (setting, version), result in results.items():
+        arrays = attack_scores(layout, version, setting, result, result["attacks"], ("index", "member"))
         found = np.stack([arrays["index"], arrays["member"]])
         if points is None:
             points = found
         elif not np.array_equal(points, found):
-            raise CompLeakError(f"{layout.result(variant, setting + '_scores.npz')} scores other points than the run's "
+            raise CompLeakError(f"{layout.result(version, setting + '_scores.npz')} scores other points than the run's "
                                 "other attacks: delete it and the .json beside it, and run the attack again")
         for attack in result["attacks"]:
-            model, name = attack.rsplit(", ", 1) if setting == "MR" else (str(variant), attack)
+            model, name = attack.rsplit(", ", 1) if setting == "MR" else (str(version), attack)
             scores[setting, model, name] = arrays[attack]
     _mention_samia(layout, results)
     run, split = read_run(layout), load_split(layout)
@@ -67,7 +67,7 @@ def read(layout):
 
 
 def _mention_samia(layout, results):
-    without = [variant for (setting, variant), result in results.items()
+    without = [version for (setting, version), result in results.items()
                if setting == "NR" and "SAMIA" not in result["attacks"]]
     if without:
         print(f"SAMIA is left out for {', '.join(map(str, without))}: it needs sensitivities, so repeat the training "
@@ -76,13 +76,13 @@ def _mention_samia(layout, results):
 
 def _settings(layout, run, split, results, groups):
     found = {"the run": {"protocol": "sound", **run, "data": split.data_fingerprint, "pictures": split.n}}
-    for variant in layout.variants():
-        config = read_json(layout.file(variant, "target", "config.json"), layout.command(variant))
-        found[f"the model {variant}"] = config.get("settings", {})
-    for (setting, variant), result in results.items():
+    for version in layout.versions():
+        config = read_json(layout.file(version, "target", "config.json"), layout.command(version))
+        found[f"the model {version}"] = config.get("settings", {})
+    for (setting, version), result in results.items():
         if setting == "NR":
             inputs = result["inputs"]
-            found[f"NR on {variant}"] = {name: inputs.get(name) for name in ("batch_size", "rmia_a")} | {
+            found[f"NR on {version}"] = {name: inputs.get(name) for name in ("batch_size", "rmia_a")} | {
                 "number of shadows": len(inputs["weights"]) - 1}
     found |= {f"MR's group '{name}'": {"models": models} for name, models in groups.items()}
     return {where: {name: value for name, value in settings.items() if name not in FREE}
@@ -133,12 +133,12 @@ def pair_retrained(layouts, folders):
 
 def _check_settings(layout, other):
     """UsageError where a model that two runs have was trained with other settings, the protocol apart."""
-    for variant in [variant for variant in layout.variants() if variant in other.variants()]:
-        ours, theirs = (read_json(one.file(variant, "target", "config.json"), one.command(variant)).get("settings", {})
+    for version in [version for version in layout.versions() if version in other.versions()]:
+        ours, theirs = (read_json(one.file(version, "target", "config.json"), one.command(version)).get("settings", {})
                         for one in (layout, other))
         for name in sorted({*ours, *theirs} - FREE - protocol.TRAINING.keys()):
             if ours.get(name) != theirs.get(name):
-                raise UsageError(f"--retrained {other.run_dir}: {name} of the model {variant} is {theirs.get(name)}, "
+                raise UsageError(f"--retrained {other.run_dir}: {name} of the model {version} is {theirs.get(name)}, "
                                  f"in {layout.run_dir} it is {ours.get(name)}; train it with the settings of that run")
 
 
@@ -155,9 +155,9 @@ def common_keys(runs):
 def fingerprint(layout):
     """16 hex digits that name the result files of a run, to see whether a claim was judged on them."""
     digest = hashlib.sha256()
-    for variant in layout.variants():
+    for version in layout.versions():
         for name in ("NR.json", "SR.json", "MR.json"):
-            path = layout.result(variant, name)
+            path = layout.result(version, name)
             if path.exists():
-                digest.update(f"{variant} {name}".encode() + path.read_bytes())
+                digest.update(f"{version} {name}".encode() + path.read_bytes())
     return digest.hexdigest()[:16]

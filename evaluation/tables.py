@@ -59,30 +59,30 @@ def rows(labels, result, setting, attacks=None):
 
 def nr_frame(nr):
     """C1 from {Version: NR values}: one row per model and attack."""
-    return pd.DataFrame([row for variant, result in nr.items() for row in rows({"model": str(variant)}, result, "NR")])
+    return pd.DataFrame([row for version, result in nr.items() for row in rows({"model": str(version)}, result, "NR")])
 
 
 def sr_frame(sr, nr):
     """C2 from {Version: SR values} and {Version: NR values}: for each pair every NR attack on both models, then SR."""
     found = []
-    for variant, result in sr.items():
-        for setting, model in (("NR original", ORIGINAL), ("NR compressed", variant)):
+    for version, result in sr.items():
+        for setting, model in (("NR original", ORIGINAL), ("NR compressed", version)):
             if model in nr:
-                found += rows({"variant": str(variant), "setting": setting}, nr[model], "NR")
-        found += rows({"variant": str(variant), "setting": "SR"}, result, "SR")
+                found += rows({"version": str(version), "setting": setting}, nr[model], "NR")
+        found += rows({"version": str(version), "setting": "SR"}, result, "SR")
     return pd.DataFrame(found)
 
 
 def mr_frame(mr, sr, nr):
-    """C3 from MR values, {Version: SR values} and {Version: NR values}: each group's MR, SR2 of its variants, RMIA."""
+    """C3 from MR values, {Version: SR values} and {Version: NR values}: each group's MR, SR2 of its versions, RMIA."""
     found = []
     for group, members in mr["inputs"]["groups"].items():
         for name in [name for name in mr["attacks"] if name.rsplit(", ", 1)[0] == group]:
             setting = {"group": group, "setting": f"MR {name.rsplit(', ', 1)[1]}"}
             found += [{**row, "attack": "MR"} for row in rows(setting, mr, "MR", [name])]
-        for variant, result in sr.items():
-            if str(variant) in members:
-                setting = {"group": group, "setting": f"SR {variant}"}
+        for version, result in sr.items():
+            if str(version) in members:
+                setting = {"group": group, "setting": f"SR {version}"}
                 found += rows(setting, result, "SR", ["SR2 (LR)", "SR2 (RF)"])
         if ORIGINAL in nr:
             found += rows({"group": group, "setting": "NR original"}, nr[ORIGINAL], "NR", ["RMIA"])
@@ -92,9 +92,9 @@ def mr_frame(mr, sr, nr):
 def models_frame(configs):
     """One row a model from {Version: values of the target's config.json}; accuracies are fractions, sizes bytes."""
     found = []
-    for variant, config in configs.items():
+    for version, config in configs.items():
         before = config.get("before", {})
-        found.append({"model": str(variant), "compression": describe(variant),
+        found.append({"model": str(version), "compression": describe(version),
                       "accuracy_in": config["accuracy_in"], "accuracy_out": config["accuracy_out"],
                       "before_in": before.get("accuracy_in"), "before_out": before.get("accuracy_out"),
                       "bytes": config["bytes"], "ratio": config["ratio"], "epochs": config["settings"]["epochs"],
@@ -102,13 +102,13 @@ def models_frame(configs):
     return pd.DataFrame(found)
 
 
-def describe(variant):
-    """What a variant's degree means, in words."""
-    if variant.technique == "pruning":
-        return f"sparsity {100 * float(variant.degree):g}%"
-    if variant.technique == "clustering":
-        return f"{variant.degree} centroids a layer, {int(variant.degree).bit_length() - 1} bits a weight"
-    return "8 bits a weight and activation" if variant.technique == "quantization" else "none"
+def describe(version):
+    """What a version's degree means, in words."""
+    if version.technique == "pruning":
+        return f"sparsity {100 * float(version.degree):g}%"
+    if version.technique == "clustering":
+        return f"{version.degree} centroids a layer, {int(version.degree).bit_length() - 1} bits a weight"
+    return "8 bits a weight and activation" if version.technique == "quantization" else "none"
 
 
 # Frames of fractions in, text out.
@@ -226,9 +226,9 @@ def build(layout):
         made.append(Table("C1", caption(layout, "C1", frame, nr), frame, blocks))
     if sr:
         frame = sr_frame(sr, nr)
-        # NR on the original is the same beside every variant: one column of its own says it once.
-        model = frame["variant"].where(frame["setting"] != "NR original", str(ORIGINAL))
-        blocks = overview(frame.assign(model=model), "attack", "model") | details(frame, "variant")
+        # NR on the original is the same beside every version: one column of its own says it once.
+        model = frame["version"].where(frame["setting"] != "NR original", str(ORIGINAL))
+        blocks = overview(frame.assign(model=model), "attack", "model") | details(frame, "version")
         made.append(Table("C2", caption(layout, "C2", frame, nr), frame, blocks))
     try:
         frame = mr_frame(read_multi(layout), sr, nr)

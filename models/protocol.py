@@ -13,7 +13,7 @@ QUERIES = {
 }
 ATTACKS = {
     "best_attack_epoch": "SAMIA and MR keep the epoch of best accuracy on the target's membership",
-    "int8_shadow": "in MR the int8 shadow's losses stand for those of every variant",
+    "int8_shadow": "in MR the int8 shadow's losses stand for those of every version",
     "in_sample_forests": "MR is trained on scores that the shadow's forests give to their own training rows",
     "rmia_population": "RMIA's population holds shadow members too, its references are not corrected there, and "
                        "scores of 0.7 and more are called members",

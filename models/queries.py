@@ -42,7 +42,7 @@ class Queries:
         at = np.minimum(np.searchsorted(self.index, index), len(self.index) - 1)
         if not np.array_equal(self.index[at], index):
             missing = int((self.index[at] != index).sum())
-            raise CompLeakError(f"{missing} of the pictures asked for are not in the queries of {self.meta['variant']}/"
+            raise CompLeakError(f"{missing} of the pictures asked for are not in the queries of {self.meta['version']}/"
                                 f"{self.meta['world']}: query again with --query_rows all")
         return at
 

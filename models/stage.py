@@ -4,7 +4,7 @@ import platform
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,8 @@ from models.best_epoch import BestEpoch
 from models.queries import augmented, is_current, load_queries, losses, query, sensitivity
 from models.run import RUN_DEFAULTS, given_settings, load_split, read_run, saved_run
 from models.weights import Progress, load_model, read_weights, save_weights
+
+PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "scipy")  # whose versions config.json records
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,8 @@ def open_stage(args, create=False):
                  split.named(args.worlds))
 
 
-def run_worlds(stage, variant, start):
-    """Train or fine-tune one variant for the stage's worlds, the target and every shadow by default; query each.
+def run_worlds(stage, version, start):
+    """Train or fine-tune one version for the stage's worlds, the target and every shadow by default; query each.
 
     start(parent, world name) → Session gives the model to train; parent is the loaded original of that world, None
     when the original itself is trained. Models and queries that are there already, made with the same settings, stay.
@@ -91,11 +93,11 @@ def run_worlds(stage, variant, start):
     """
     with ExitStack() as locks:
         for world in stage.worlds:
-            locks.enter_context(locked(stage.layout.root(variant) / world.name))
-        if variant == ORIGINAL:
+            locks.enter_context(locked(stage.layout.root(version) / world.name))
+        if version == ORIGINAL:
             _write_split(stage)
         for world in stage.worlds:
-            _run_world(stage, variant, world, start)
+            _run_world(stage, version, world, start)
 
 
 def _write_split(stage):
@@ -111,18 +113,18 @@ def _write_split(stage):
     write_json(path, {"run": stage.run, **splits.to_json(stage.split)})
 
 
-def _run_world(stage, variant, world, start):
-    settings, parent = _settings(stage, variant, world)
+def _run_world(stage, version, world, start):
+    settings, parent = _settings(stage, version, world)
     began = time.monotonic()
-    saved = _finished(stage, variant, world, settings)
+    saved = _finished(stage, version, world, settings)
     if saved is None:
-        saved = _train(stage, variant, world, settings, parent, start)
+        saved = _train(stage, version, world, settings, parent, start)
     else:
-        _drop_progress(stage.layout.file(variant, world.name, "progress.pt"), settings)
+        _drop_progress(stage.layout.file(version, world.name, "progress.pt"), settings)
     model = load_model(saved, stage.device)
-    _query(stage, variant, world, saved, model)
-    config = _config(stage, variant, world, saved, time.monotonic() - began)
-    print(summary(variant, world.name, config))
+    _query(stage, version, world, saved, model)
+    config = _config(stage, version, world, saved, time.monotonic() - began)
+    print(summary(version, world.name, config))
 
 
 def _drop_progress(path, settings):
@@ -131,14 +133,14 @@ def _drop_progress(path, settings):
         path.unlink()
 
 
-def _settings(stage, variant, world):
+def _settings(stage, version, world):
     """Every setting that decides a model's weights, and the original it starts from (or None)."""
     settings = {"dataset": stage.data.name, "data_label": stage.data.label, "data_fingerprint": stage.data.fingerprint,
                 "split_fingerprint": stage.split.fingerprint, "world": world.name, "model": stage.layout.model,
                 "num_cls": len(stage.data.classes), "image_size": stage.run["image_size"],
-                "train_size": stage.split.train_size, "technique": variant.technique, "degree": variant.degree,
+                "train_size": stage.split.train_size, "technique": version.technique, "degree": version.degree,
                 "statistics": stage.data.statistics, **training.settings(stage.recipe)}
-    if variant == ORIGINAL:
+    if version == ORIGINAL:
         return _plain(settings), None
     made_by = stage.layout.command(ORIGINAL)
     parent = read_weights(stage.layout.file(ORIGINAL, world.name, "weights.pt"), made_by)
@@ -155,9 +157,9 @@ def _plain(settings):
     return json.loads(json.dumps(settings))
 
 
-def _finished(stage, variant, world, settings):
+def _finished(stage, version, world, settings):
     """The saved weights, if they were made with these settings."""
-    path = stage.layout.file(variant, world.name, "weights.pt")
+    path = stage.layout.file(version, world.name, "weights.pt")
     if not path.exists():
         return None
     try:
@@ -170,29 +172,29 @@ def _finished(stage, variant, world, settings):
     changed = [name for name in {**settings, **old} if old.get(name) != settings.get(name)]
     if changed:
         said = ", ".join(f"{name} {old.get(name)}, now {settings.get(name)}" for name in changed)
-        print(f"{variant} {world.name}: made with other settings ({said}): making it again")
+        print(f"{version} {world.name}: made with other settings ({said}): making it again")
     return None if changed else saved
 
 
-def _train(stage, variant, world, settings, parent, start):
-    files = {name: stage.layout.file(variant, world.name, name) for name in ("log.jsonl", "progress.pt", "weights.pt")}
+def _train(stage, version, world, settings, parent, start):
+    files = {name: stage.layout.file(version, world.name, name) for name in ("log.jsonl", "progress.pt", "weights.pt")}
     files["log.jsonl"].parent.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(splits.derive_seed(stage.run["seed"], world.name, str(variant)))
+    torch.manual_seed(splits.derive_seed(stage.run["seed"], world.name, str(version)))
     session = start(load_model(parent, stage.device) if parent else None, world.name)
     session.model.to(stage.device, memory_format=torch.channels_last)
     pictures = torch.from_numpy(stage.data.images[world.members]).to(stage.device)
     labels = torch.from_numpy(stage.data.labels[world.members]).to(stage.device)
-    seed = splits.derive_seed(stage.run["seed"], world.name, str(variant), "training")
+    seed = splits.derive_seed(stage.run["seed"], world.name, str(version), "training")
     recipe = training.Recipe(**{**training.settings(stage.recipe), "seed": seed})
     progress = Progress(files["progress.pt"], settings)
     _keep_lines(files["log.jsonl"], (progress.load() or {"epoch": 0})["epoch"])
     began = time.monotonic()
     training.train(session.model, pictures, labels, stage.data.statistics, recipe, session.technique, progress,
-                   files["log.jsonl"], f"{variant} {world.name}", _selection(stage, world))
+                   files["log.jsonl"], f"{version} {world.name}", _selection(stage, world))
     tensors = {name: tensor.detach().cpu() for name, tensor in session.pack(session.model).items()}
     save_weights(files["weights.pt"], tensors, settings)
     progress.remove()
-    print(f"{variant} {world.name}: trained in {time.monotonic() - began:.0f} s")
+    print(f"{version} {world.name}: trained in {time.monotonic() - began:.0f} s")
     return read_weights(files["weights.pt"], "the command again")
 
 
@@ -212,23 +214,23 @@ def _keep_lines(log, epochs):
         beside.write_bytes(b"".join(lines[:epochs]))
 
 
-def _query(stage, variant, world, saved, model):
+def _query(stage, version, world, saved, model):
     """queries.npz and sensitivity.npz of one model, unless they are there and current."""
-    data, description = stage.data, f"{variant} {world.name}"
-    meta = {"variant": str(variant), "world": world.name, "weights": saved["fingerprint"],
+    data, description = stage.data, f"{version} {world.name}"
+    meta = {"variant": str(version), "world": world.name, "weights": saved["fingerprint"],
             "parent": saved["settings"].get("parent"), "split": stage.split.fingerprint, "data": data.fingerprint}
     pictures = data.images
     if "augmented_members" in protocol.parse(stage.run["protocol"]):
         meta["augmented_members"] = True
         seed = splits.derive_seed(stage.run["seed"], *description.split(), "crops")
         pictures = augmented(pictures, world.members, seed)
-    path = stage.layout.file(variant, world.name, "queries.npz")
+    path = stage.layout.file(version, world.name, "queries.npz")
     index = query_index(stage.split, stage.query_rows)
     if not is_current(path, {**meta, "rows": stage.query_rows}, index):
         logits = query(model, pictures, data.statistics, index, stage.device, f"{description} queries")
         save_arrays(path, {**meta, "rows": stage.query_rows}, logits=logits, losses=losses(logits, data.labels[index]),
                     labels=data.labels[index], index=index, member=np.isin(index, world.members))
-    path = stage.layout.file(variant, world.name, "sensitivity.npz")
+    path = stage.layout.file(version, world.name, "sensitivity.npz")
     if stage.sensitivity and not is_current(path, {**meta, "seed": stage.run["seed"]}):
         index = np.sort(world.evaluation)
         values = sensitivity(model, pictures, data.statistics, index, stage.run["seed"], stage.device,
@@ -245,20 +247,20 @@ def query_index(split, rows):
     return np.unique(np.concatenate(worlds))
 
 
-def _config(stage, variant, world, saved, seconds):
+def _config(stage, version, world, saved, seconds):
     """config.json of one model: settings, versions, accuracy on members and non-members, size on disk."""
-    path = stage.layout.file(variant, world.name, "config.json")
-    queries = load_queries(stage.layout.file(variant, world.name, "queries.npz"), "the command again")
+    path = stage.layout.file(version, world.name, "config.json")
+    queries = load_queries(stage.layout.file(version, world.name, "queries.npz"), "the command again")
     at = queries.rows(np.sort(world.evaluation))
     correct, member = queries.logits[at].argmax(1) == queries.labels[at], queries.member[at]
-    size = stage.layout.file(variant, world.name, "weights.pt").stat().st_size
+    size = stage.layout.file(version, world.name, "weights.pt").stat().st_size
     original = stage.layout.file(ORIGINAL, world.name, "weights.pt").stat().st_size
     config = {"settings": saved["settings"], "weights": saved["fingerprint"], "bytes": size,
               "ratio": round(original / size, 3), "accuracy_in": float(correct[member].mean()),
               "accuracy_out": float(correct[~member].mean()), "seconds": round(seconds, 1),
               "device": device_name(stage.device), "python": platform.python_version(),
-              "versions": {name: version(name) for name in ("torch", "torchvision", "numpy", "scikit-learn", "scipy")}}
-    if variant != ORIGINAL:
+              "versions": {name: metadata.version(name) for name in PACKAGES}}
+    if version != ORIGINAL:
         before = read_json(stage.layout.file(ORIGINAL, world.name, "config.json"), "python train.py")
         config["before"] = {key: before[key] for key in ("accuracy_in", "accuracy_out", "bytes")}
     if path.exists():
@@ -277,9 +279,9 @@ def device_name(device):
     return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
 
 
-def summary(variant, world, config):
+def summary(version, world, config):
     """One line on a finished model: accuracy on members and non-members, before compression too, and size."""
-    line = (f"{variant} {world}: accuracy {100 * config['accuracy_in']:.2f}% on members, "
+    line = (f"{version} {world}: accuracy {100 * config['accuracy_in']:.2f}% on members, "
             f"{100 * config['accuracy_out']:.2f}% on non-members")
     if "before" in config:
         before = config["before"]

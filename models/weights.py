@@ -105,7 +105,7 @@ class Progress:
 
 
 def load_model(saved, device="cpu"):
-    """The network, in evaluation mode and channels_last, of any variant that `read_weights` returned."""
+    """The network, in evaluation mode and channels_last, of any version that `read_weights` returned."""
     settings, tensors = saved["settings"], saved["tensors"]
     technique = settings["technique"]
     if technique == "quantization":

@@ -11,10 +11,10 @@ def main(argv=None):
     p.add_argument("--prune_sparsity", type=float, nargs="+", default=[0.6],
                    help="fraction of each layer's weights that become zero, in (0, 1); several give several models")
     args = p.parse_args(argv)
-    variants = {sparsity: Version.parse("pruning", sparsity, "--prune_sparsity") for sparsity in args.prune_sparsity}
+    versions = {sparsity: Version.parse("pruning", sparsity, "--prune_sparsity") for sparsity in args.prune_sparsity}
     stage = open_stage(args)
-    for sparsity, variant in variants.items():
-        run_worlds(stage, variant, lambda model, _, sparsity=sparsity: Session(
+    for sparsity, version in versions.items():
+        run_worlds(stage, version, lambda model, _, sparsity=sparsity: Session(
             model, pruning.Pruning(model, sparsity), pruning.pack))
 
 

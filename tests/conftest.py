@@ -50,12 +50,12 @@ def handlers():
 
 @pytest.fixture
 def made_up_run(tmp_path):
-    """make(variants, leak, seed, n, classes, shadow_num) → Layout of a run whose models' answers are drawn at random.
+    """make(versions, leak, seed, n, classes, shadow_num) → Layout of a run whose models' answers are drawn at random.
 
     leak: how much larger the true class's logit is for a member; 0 gives models that know nothing of their members.
     """
 
-    def make(variants, leak=0.0, seed=0, n=4000, classes=10, shadow_num=1, folder="run"):
+    def make(versions, leak=0.0, seed=0, n=4000, classes=10, shadow_num=1, folder="run"):
         layout = Layout(tmp_path / folder, "digits", "resnet18")
         split = splits.make_split(n, seed, shadow_num, data_fingerprint="made up")
         run = {"seed": seed, "shadow_num": shadow_num, "train_size": split.train_size, "image_size": 8, "augment": True,
@@ -63,31 +63,31 @@ def made_up_run(tmp_path):
         write_json(layout.result(ORIGINAL, "split.json"), {"run": run, **splits.to_json(split)})
         rng = np.random.default_rng(splits.derive_seed(seed, "answers"))
         labels = rng.integers(classes, size=n)
-        for variant in [ORIGINAL, *variants]:
+        for version in [ORIGINAL, *versions]:
             for world in split.worlds:
-                write_answers(layout, variant, world, split, labels, leak, classes, rng)
+                write_answers(layout, version, world, split, labels, leak, classes, rng)
         return layout
 
     return make
 
 
-def write_answers(layout, variant, world, split, labels, leak, classes, rng):
+def write_answers(layout, version, world, split, labels, leak, classes, rng):
     """queries.npz, sensitivity.npz and config.json of one made-up model."""
     index, evaluation = np.arange(split.n), np.sort(world.evaluation)
     member = np.isin(index, world.members)
     logits = rng.normal(size=(split.n, classes)).astype(np.float32)
     logits[index, labels] += 1.5 + leak * member
-    meta = {"variant": str(variant), "world": world.name, "weights": f"{variant} {world.name}",
-            "parent": None if variant == ORIGINAL else f"{ORIGINAL} {world.name}", "split": split.fingerprint,
+    meta = {"variant": str(version), "world": world.name, "weights": f"{version} {world.name}",
+            "parent": None if version == ORIGINAL else f"{ORIGINAL} {world.name}", "split": split.fingerprint,
             "data": split.data_fingerprint}
-    save_arrays(layout.file(variant, world.name, "queries.npz"), {**meta, "rows": "all"}, logits=logits,
+    save_arrays(layout.file(version, world.name, "queries.npz"), {**meta, "rows": "all"}, logits=logits,
                 losses=losses(logits, labels), labels=labels, index=index, member=member)
     sensitivity = rng.exponential(size=(len(evaluation), classes)).astype(np.float32)
-    save_arrays(layout.file(variant, world.name, "sensitivity.npz"), {**meta, "seed": split.seed}, index=evaluation,
+    save_arrays(layout.file(version, world.name, "sensitivity.npz"), {**meta, "seed": split.seed}, index=evaluation,
                 sensitivity=sensitivity)
     correct = logits.argmax(1) == labels
-    write_json(layout.file(variant, world.name, "config.json"),
-               {"settings": {"technique": variant.technique, "degree": variant.degree}, "weights": meta["weights"],
+    write_json(layout.file(version, world.name, "config.json"),
+               {"settings": {"technique": version.technique, "degree": version.degree}, "weights": meta["weights"],
                 "bytes": 1000, "ratio": 1.0,
                 "accuracy_in": float(correct[member].mean()), "accuracy_out": float(correct[~member].mean()),
                 "before": {"accuracy_in": 1.0, "accuracy_out": 0.5, "bytes": 1000}})
@@ -105,12 +105,12 @@ def edit_json():
 
 @pytest.fixture(scope="session")
 def scored_run():
-    """make(folder, seed, label, data, scored, variants) → Layout of a run with results and made-up scores, no models.
+    """make(folder, seed, label, data, scored, versions) → Layout of a run with results and made-up scores, no models.
 
     data: a Dataset, whose pictures then belong to the run, or None; scored: members, and as many non-members.
     """
 
-    def make(folder, seed=0, label="made up", data=None, scored=300, variants=ALL_VERSIONS):
+    def make(folder, seed=0, label="made up", data=None, scored=300, versions=ALL_VERSIONS):
         layout = Layout(folder, "digits", "resnet18")
         n, known = (len(data.labels), data.fingerprint) if data else (6 * scored, "made up")
         split = splits.make_split(n, seed, train_size=n // 2 - scored, data_fingerprint=known)
@@ -120,23 +120,23 @@ def scored_run():
         rng, index = np.random.default_rng(seed), np.sort(split.target.evaluation)
         member, known_to_all = np.isin(index, split.target.members), rng.normal(size=len(index))
 
-        def attacked(variant, setting, names, shift, **inputs):
+        def attacked(version, setting, names, shift, **inputs):
             scores = {name: np.exp(0.5 * (known_to_all + rng.normal(size=len(index)) + shift * member))
                       for name in names}
             metrics = evaluate_all({name: (values, values > 1.3) for name, values in scores.items()}, member, seed)
-            save(layout.result(variant, f"{setting}.json"), layout.result(variant, f"{setting}_scores.npz"),
-                 {"setting": setting, "variant": str(variant), "seed": seed, **inputs}, metrics,
+            save(layout.result(version, f"{setting}.json"), layout.result(version, f"{setting}_scores.npz"),
+                 {"setting": setting, "version": str(version), "seed": seed, **inputs}, metrics,
                  {"index": index, "member": member, **scores})
 
-        for place, variant in enumerate(variants):
-            weights = [f"{variant} target {seed}", f"{variant} shadow {seed}"]
-            write_config(layout.file(variant, "target", "config.json"), variant, weights[0])
+        for place, version in enumerate(versions):
+            weights = [f"{version} target {seed}", f"{version} shadow {seed}"]
+            write_config(layout.file(version, "target", "config.json"), version, weights[0])
             leak = 1.2 - 0.1 * place
-            attacked(variant, "NR", NR_ATTACKS, leak, weights=weights, rmia_a=0.5)
-            if variant != ORIGINAL:
-                attacked(variant, "SR", ("SR1 (RF)", "SR2 (RF)"), leak + 0.2, weights=weights,
+            attacked(version, "NR", NR_ATTACKS, leak, weights=weights, rmia_a=0.5)
+            if version != ORIGINAL:
+                attacked(version, "SR", ("SR1 (RF)", "SR2 (RF)"), leak + 0.2, weights=weights,
                          original=f"original target {seed}")
-        groups = {"pair": [str(variant) for variant in variants[1:3]]}
+        groups = {"pair": [str(version) for version in versions[1:3]]}
         if not groups["pair"]:
             return layout
         attacked(ORIGINAL, "MR", ["pair, with the original", "pair, without the original"], 1.5, groups=groups,
@@ -146,11 +146,11 @@ def scored_run():
     return make
 
 
-def write_config(path, variant, weights):
+def write_config(path, version, weights):
     """config.json of a made-up model."""
     config = {"settings": {"epochs": 3, "lr": 0.01, "batch_size": 128, "bfloat16": False}, "weights": weights,
               "bytes": 2_000_000, "ratio": 2.0, "accuracy_in": 0.98, "accuracy_out": 0.8, "device": "a CPU",
               "python": "3.11.7", "versions": {"torch": "2.15.0"}}
-    if variant != ORIGINAL:
+    if version != ORIGINAL:
         config["before"] = {"accuracy_in": 1.0, "accuracy_out": 0.85, "bytes": 4_000_000}
     write_json(path, config)

@@ -71,11 +71,11 @@ def layout(chain):
 
 
 def test_stages_leave_the_appendix_folders(chain, layout):
-    for variant in ALL_VERSIONS:
+    for version in ALL_VERSIONS:
         for world in ("target", "shadow_0"):
             for file in ("weights.pt", "config.json", "log.jsonl", "queries.npz", "sensitivity.npz"):
-                assert layout.file(variant, world, file).is_file(), (variant, world, file)
-            assert not layout.file(variant, world, "progress.pt").exists()
+                assert layout.file(version, world, file).is_file(), (version, world, file)
+            assert not layout.file(version, world, "progress.pt").exists()
     run_dir = chain[0]
     for folder in ("results/cifar10_resnet18", "results_pruning/cifar10_resnet18_0.6",
                    "results_quantization/cifar10_resnet18_int8", "results_clustering/cifar10_resnet18_16"):

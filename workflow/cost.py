@@ -13,7 +13,7 @@ QUERIES = ("queries.npz", "sensitivity.npz")
 
 
 def read_models(run_dir):
-    """{variant: [one dictionary a model]} from every config.json of a run: seconds, bytes on disk, device, settings.
+    """{version: [one dictionary a model]} from every config.json of a run: seconds, bytes on disk, device, settings.
 
     Seconds are those of the process that finished the model, or of its logged epochs where it had been stopped before.
     """
@@ -49,14 +49,14 @@ def jobs(config, seeds):
 
 
 def reckon(models, attacks, shadows, seeds, trained_shadows):
-    """[(stage, models, hours, bytes)]: every model as long and as large as the measured mean of its variant.
+    """[(stage, models, hours, bytes)]: every model as long and as large as the measured mean of its version.
 
     Attacks are taken to grow with the rows that they are fitted on, so with the number of shadows.
     """
     rows, worlds = [], (1 + shadows) * seeds
-    for variant, measured in models.items():
+    for version, measured in models.items():
         mean = {key: sum(model[key] for model in measured) / len(measured) for key in ("seconds", "bytes")}
-        rows.append((variant, worlds, worlds * mean["seconds"] / 3600, worlds * mean["bytes"]))
+        rows.append((version, worlds, worlds * mean["seconds"] / 3600, worlds * mean["bytes"]))
     for setting, seconds in attacks.items():
         rows.append((setting, 0, seeds * seconds / 3600 * shadows / trained_shadows, 0))
     return rows
@@ -95,7 +95,7 @@ def main(argv=None):
     attacks = read_attacks(args.run_dir)
     trained_shadows = max(1, len(models["original"]) - 1)
     print(describe(models))
-    print(f"{args.shadows} shadows × {len(models)} variants × {args.seeds} seeds:\n")
+    print(f"{args.shadows} shadows × {len(models)} versions × {args.seeds} seeds:\n")
     print(markdown(reckon(models, attacks, args.shadows, args.seeds, trained_shadows), jobs(config, args.seeds)))
     missing = [setting for setting in ("NR", "SR", "MR") if setting not in attacks]
     if missing:

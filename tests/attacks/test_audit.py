@@ -11,7 +11,7 @@ import pytest
 import CompLeakNR
 import CompLeakSR
 from attacks import audit, classifiers, mr
-from attacks.inputs import read_variant
+from attacks.inputs import read_version
 from attacks.metric_based import loss_score
 from common.errors import CompLeakError, UsageError
 from common.metrics import auc
@@ -30,17 +30,17 @@ def few_trees(monkeypatch):
     monkeypatch.setattr(classifiers, "TREES", 100)
 
 
-def export(layout, folder, variants=(ORIGINAL, PRUNED), all_rows=True, worlds=2):
+def export(layout, folder, versions=(ORIGINAL, PRUNED), all_rows=True, worlds=2):
     """Write a run's answers as bare files: every row, those to be scored marked, or the scored rows alone."""
-    for variant in variants:
+    for version in versions:
         for world in load_split(layout).worlds[:worlds]:
-            queries = load_queries(layout.file(variant, world.name, "queries.npz"), "")
+            queries = load_queries(layout.file(version, world.name, "queries.npz"), "")
             rows = np.isin(queries.index, world.evaluation)
             kept = np.ones(len(rows), bool) if all_rows else rows
             arrays = {name: getattr(queries, name)[kept] for name in ("logits", "labels", "index", "member")}
             if all_rows:
                 arrays["scored"] = rows
-            path = folder / str(variant) / f"{world.name}.npz"
+            path = folder / str(version) / f"{world.name}.npz"
             path.parent.mkdir(parents=True, exist_ok=True)
             np.savez(path, **arrays)
     return folder
@@ -55,8 +55,8 @@ def nr(flags, run_dir, *more):
     CompLeakNR.main([*flags, "--original", "--run_dir", str(run_dir), "--device", "cpu", *more])
 
 
-def attacks(layout, setting, variant):
-    return json.loads(layout.result(variant, f"{setting}.json").read_text())["attacks"]
+def attacks(layout, setting, version):
+    return json.loads(layout.result(version, f"{setting}.json").read_text())["attacks"]
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_a_single_model_without_shadow_has_threshold_free_numbers(source, tmp_pa
     assert list(found) == ["metric_based_1", "metric_based_2", "loss_threshold", "correctness"]
     assert all(metrics["acc"] is metrics["acc_interval"] is metrics["fpr_of_decision"] is None
                for metrics in found.values())
-    target, _ = read_variant(layout, ORIGINAL)
+    target, _ = read_version(layout, ORIGINAL)
     assert found["loss_threshold"]["auc"] == auc(loss_score(target.losses), target.member)
     table = next(table for table in tables.build(layout) if table.name == "C1")
     assert "ACC (%)" not in table.blocks and "no shadow model" in table.caption
@@ -139,9 +139,9 @@ def test_unequal_numbers_are_cut_and_said(source, tmp_path, capsys):
     np.savez(path, **arrays)
     layout = imported(outputs, tmp_path / "audit")
     assert "30 members and 30 non-members are scored, cut to equal numbers from 100 and 30" in capsys.readouterr().out
-    first = read_variant(layout, ORIGINAL)[0]
+    first = read_version(layout, ORIGINAL)[0]
     assert first.member.sum() == (~first.member).sum() == 30
-    again = read_variant(imported(outputs, tmp_path / "again"), ORIGINAL)[0]
+    again = read_version(imported(outputs, tmp_path / "again"), ORIGINAL)[0]
     assert np.array_equal(first.index, again.index)
 
 

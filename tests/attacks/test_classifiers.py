@@ -112,7 +112,7 @@ class Recorder:
         return features[:, 0]
 
 
-def test_folds_are_the_same_for_every_variant_and_never_contain_the_row():
+def test_folds_are_the_same_for_every_version_and_never_contain_the_row():
     member = np.arange(100) % 2 == 0
     logs = []
     for other_columns in (0.0, 1.0):

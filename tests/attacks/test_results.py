@@ -10,7 +10,7 @@ from common.paths import ORIGINAL, Layout
 @pytest.fixture
 def saved(tmp_path):
     """(Layout, inputs) of a run with one attack's result."""
-    layout, inputs = Layout(tmp_path, "digits", "resnet18"), {"setting": "NR", "variant": "original", "weights": ["w"]}
+    layout, inputs = Layout(tmp_path, "digits", "resnet18"), {"setting": "NR", "version": "original", "weights": ["w"]}
     scores, member = np.random.default_rng(0).normal(size=400), np.arange(400) < 200
     results.save(layout.result(ORIGINAL, "NR.json"), layout.result(ORIGINAL, "NR_scores.npz"), inputs,
                  results.evaluate_all({"RMIA": (scores, scores > 0)}, member, 0), {"member": member, "RMIA": scores})

@@ -7,7 +7,7 @@ import pytest
 import CompLeakNR
 import CompLeakSR
 from attacks import classifiers, mr, nr, sr
-from attacks.inputs import read_variant, reference_game
+from attacks.inputs import read_version, reference_game
 from common.errors import CompLeakError, UsageError
 from common.metrics import auc
 from common.paths import ORIGINAL, Version
@@ -30,7 +30,7 @@ def null_half_width(members, non_members):
 
 
 def sr_inputs(layout):
-    return read_variant(layout, ORIGINAL), read_variant(layout, PRUNED)
+    return read_version(layout, ORIGINAL), read_version(layout, PRUNED)
 
 
 def test_models_that_know_nothing_give_every_attack_a_coins_auc(made_up_run):
@@ -38,9 +38,9 @@ def test_models_that_know_nothing_give_every_attack_a_coins_auc(made_up_run):
     original, pruned = sr_inputs(layout)
     results = nr.attack(*original, seed=1, device="cpu") | sr.attack(original, pruned, seed=1)[0]
     assert len(results) == 15
-    for variant in (PRUNED, CLUSTERED):
-        degree = ["--compress_degree", variant.degree, "--run_dir", str(layout.run_dir)]
-        CompLeakSR.main([*PAIR, variant.technique, *degree])
+    for version in (PRUNED, CLUSTERED):
+        degree = ["--compress_degree", version.degree, "--run_dir", str(layout.run_dir)]
+        CompLeakSR.main([*PAIR, version.technique, *degree])
     mr.attack_groups(layout, 1, "cpu", {"both": [PRUNED, CLUSTERED]})
     with np.load(layout.result(ORIGINAL, "MR_scores.npz")) as saved:
         results |= {name: (saved[name], None) for name in saved.files if name.startswith("both")}
@@ -65,7 +65,7 @@ def test_models_that_leak_are_caught_by_every_attack(made_up_run):
 
 def test_rmia_references_exclude_shadows_that_trained_on_the_point(made_up_run):
     layout = made_up_run([], n=1200, shadow_num=3)
-    target, shadows = read_variant(layout, ORIGINAL)
+    target, shadows = read_version(layout, ORIGINAL)
     points = shadows[0].index[~shadows[0].member]
     p, p_references, usable = reference_game(target, points, shadows)
     assert p.shape == (len(points),) and p_references.shape == usable.shape == (len(points), 3)
@@ -137,7 +137,7 @@ def test_answers_of_another_split_original_or_truncated_are_refused(made_up_run)
     for bad, says in ((theirs, "belongs to split"), (short, "is damaged"), (b"junk" * 100, "is damaged")):
         mine.write_bytes(bad)
         with pytest.raises(CompLeakError, match=says):
-            read_variant(layout, PRUNED)
+            read_version(layout, PRUNED)
 
 
 def test_a_compressed_model_of_another_original_is_not_paired(made_up_run):

@@ -7,7 +7,7 @@ import torch
 import CompLeakNR
 import CompLeakSR
 from attacks import classifiers
-from attacks.inputs import read_variant
+from attacks.inputs import read_version
 from attacks.metric_based import loss_score
 from benchmarks import artifact, clustered_step, disk, growth, kmeans, nr_sr, rmia, samia, table, training
 from benchmarks.made_up import write_run
@@ -109,9 +109,9 @@ def test_kmeans_is_near_the_optimum(tmp_path):
 
 
 def test_the_made_up_members_are_surer_and_the_compressed_model_resembles_its_original(tmp_path):
-    variant = Version("pruning", "0.6")
-    layout = write_run(tmp_path, [variant], 300)
-    (original, _), (pruned, shadows) = read_variant(layout, ORIGINAL), read_variant(layout, variant)
+    version = Version("pruning", "0.6")
+    layout = write_run(tmp_path, [version], 300)
+    (original, _), (pruned, shadows) = read_version(layout, ORIGINAL), read_version(layout, version)
     assert len(original.index) == 600 and original.member.sum() == 300 and len(shadows) == 1
     assert 0.55 < auc(loss_score(original.losses), original.member) < 0.9
     assert (original.logits.argmax(1) == pruned.logits.argmax(1)).mean() > 0.8

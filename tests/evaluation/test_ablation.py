@@ -68,8 +68,8 @@ def moved(found, rate="auc"):
 def test_queries_of_members_alone_change_as_in_a_run_of_that_protocol(ablated, tmp_path):
     layout = ablated[0]
     copy = Layout(layout.run_dir / "ablation" / "augmented_members", "digits", "resnet18")
-    for variant in (ORIGINAL, PRUNED):
-        before, after = (load_queries(one.file(variant, "target", "queries.npz"), "it") for one in (layout, copy))
+    for version in (ORIGINAL, PRUNED):
+        before, after = (load_queries(one.file(version, "target", "queries.npz"), "it") for one in (layout, copy))
         assert np.array_equal(before.logits[~before.member], after.logits[~after.member])
         assert (before.logits[before.member] != after.logits[after.member]).any(1).mean() > 0.9
     train.main([*TINY, "--image_size", "12", "--train_size", "150", "--epochs", "2", "--lr", "0.05", "--run_dir",
@@ -117,7 +117,7 @@ def test_a_second_run_repeats_nothing(ablated, capsys):
     assert {path: path.stat().st_mtime_ns for path in watched} == before
 
 
-def test_fewer_variants_do_not_make_the_runs_own_results_smaller(ablated):
+def test_fewer_versions_do_not_make_the_runs_own_results_smaller(ablated):
     layout, path = ablated[0], ablated[0].result(ORIGINAL, "MR.json")
     whole = path.read_bytes()
     saved = read_json(path, "")
@@ -128,15 +128,15 @@ def test_fewer_variants_do_not_make_the_runs_own_results_smaller(ablated):
     path.write_bytes(whole)
 
 
-def test_mr_takes_all_variants_where_they_fill_no_group(ablated, monkeypatch):
+def test_mr_takes_all_versions_where_they_fill_no_group(ablated, monkeypatch):
     layout, taken = ablated[0], []
     monkeypatch.setattr(ablation.mr, "GROUPS", {"pruned four": [Version("pruning", d) for d in ("0.6", "0.7")]})
     monkeypatch.setattr(ablation.mr, "attack_groups", lambda *args: taken.append(args[3]))
-    monkeypatch.setattr(ablation.CompLeakSR, "attack_variant", lambda *args: None)
+    monkeypatch.setattr(ablation.CompLeakSR, "attack_version", lambda *args: None)
     args = ablation.arguments([*FLAGS, "--run_dir", str(layout.run_dir)])
     pair = [PRUNED, Version("quantization", "int8")]
-    for variants in ([PRUNED], pair, [PRUNED, Version("pruning", "0.7")]):
-        ablation.attack(layout, variants, args)
+    for versions in ([PRUNED], pair, [PRUNED, Version("pruning", "0.7")]):
+        ablation.attack(layout, versions, args)
     assert taken == [{"all 2": pair}, {"pruned four": [PRUNED, Version("pruning", "0.7")]}]
 
 
@@ -195,7 +195,7 @@ def test_retrained_runs_differ_in_the_protocol_alone(ablated, tmp_path):
 
 
 @pytest.mark.parametrize(("flags", "says"), [
-    (["--variants", "pruning_0.9"], "has pruning_0.6"), (["--protocol", "released"], "has protocol sound"),
+    (["--versions", "pruning_0.9"], "has pruning_0.6"), (["--protocol", "released"], "has protocol sound"),
     (["--choices"], "--choices needs one of augmented_members")])
 def test_bad_flags(ablated, flags, says):
     with pytest.raises(UsageError, match=says):

@@ -35,8 +35,8 @@ def planted(setting, model, attack):
     return (2.5 if attack == "RMIA" else 0.8) - (0.5 if model in claims.HEAVY else 0.0)
 
 
-def make_run(folder, seed=0, shift=planted, variants=ALL_VERSIONS, non_members=NON_MEMBERS, rmia_a=0.5, **settings):
-    """A run with NR, SR and MR made up: light variants score almost as the original does, the others on their own."""
+def make_run(folder, seed=0, shift=planted, versions=ALL_VERSIONS, non_members=NON_MEMBERS, rmia_a=0.5, **settings):
+    """A run with NR, SR and MR made up: light versions score almost as the original does, the others on their own."""
     layout, rng = Layout(folder, "digits", "resnet18"), np.random.default_rng(derive_seed(seed, "made up"))
     split = make_split(6 * non_members, seed, train_size=2 * non_members, data_fingerprint="made up")
     run = {**RUN_DEFAULTS, "data_label": "made up", "classes": ["0", "1"], "seed": seed, **settings}
@@ -45,7 +45,7 @@ def make_run(folder, seed=0, shift=planted, variants=ALL_VERSIONS, non_members=N
     shared = rng.normal(size=len(member))
     noise = {attack: rng.normal(size=len(member)) for attack in NR}
 
-    def result(variant, setting, inputs, names):
+    def result(version, setting, inputs, names):
         scores = {}
         for model, attack, name in names:
             own = 0.002 if model in ("original", *claims.LIGHT) and setting == "NR" else 0.5
@@ -53,18 +53,18 @@ def make_run(folder, seed=0, shift=planted, variants=ALL_VERSIONS, non_members=N
             scores[name] = base + shift(setting, model, attack) * member
         inputs = {"setting": setting, "seed": seed, **inputs}
         attacks = evaluate_all({name: (values, values > 0.5) for name, values in scores.items()}, member, seed)
-        files = (layout.result(variant, f"{setting}{ending}") for ending in (".json", "_scores.npz"))
+        files = (layout.result(version, f"{setting}{ending}") for ending in (".json", "_scores.npz"))
         save(*files, inputs, attacks, {"index": np.arange(len(member)), "member": member, **scores})
 
-    for variant in variants:
-        weights = [f"{variant} target", f"{variant} shadow"]
-        write_json(layout.file(variant, "target", "config.json"),
+    for version in versions:
+        weights = [f"{version} target", f"{version} shadow"]
+        write_json(layout.file(version, "target", "config.json"),
                    {"settings": {"epochs": 3, "seed": seed, "parent": str(seed)}, "weights": weights[0]})
-        nr, sr = ([(str(variant), attack, attack) for attack in attacks] for attacks in (NR, SR))
-        inputs = {"variant": str(variant), "weights": weights}
-        result(variant, "NR", {**inputs, "rmia_a": rmia_a, "batch_size": 128}, nr)
-        if variant != ORIGINAL:
-            result(variant, "SR", {**inputs, "original": "original target"}, sr)
+        nr, sr = ([(str(version), attack, attack) for attack in attacks] for attacks in (NR, SR))
+        inputs = {"version": str(version), "weights": weights}
+        result(version, "NR", {**inputs, "rmia_a": rmia_a, "batch_size": 128}, nr)
+        if version != ORIGINAL:
+            result(version, "SR", {**inputs, "original": "original target"}, sr)
     inputs = {"groups": GROUPS, "weights": {name: [f"{name} target", f"{name} shadow"] for name in GROUPS["pair"]}}
     result(ORIGINAL, "MR", inputs, [("pair", knows, f"pair, {knows}") for knows in claims.AGGREGATED])
     return layout
@@ -101,7 +101,7 @@ def test_planted_strengths_decide_every_claim(two_seeds):
             "same family": "supported", "every NR attack": "contradicted"}
         assert verdicts[claim]["verdict"] == "contradicted" and "against RMIA on" in verdicts[claim]["text"]
     assert [run["seed"] for run in saved["runs"]] == [3, 4] and saved["format"] == 1
-    needed = {"claim", "variant", "judged", "metric", "attack", "against", "difference", "interval", "p", "p_holm",
+    needed = {"claim", "version", "judged", "metric", "attack", "against", "difference", "interval", "p", "p_holm",
               "verdict", "per_seed", "spread"}
     assert all(needed <= row.keys() and len(row["per_seed"]) == 2 for row in saved["comparisons"])
     shown = out[out.index("claims  The paper's claims") : out.index("claims.json written to")]
@@ -112,7 +112,7 @@ def test_planted_strengths_decide_every_claim(two_seeds):
 
 def test_comparisons_are_those_that_the_rules_name(two_seeds):
     saved = two_seeds[1]
-    both = {"claim": "C2", "variant": "pruning_0.6", "metric": "auc"}
+    both = {"claim": "C2", "version": "pruning_0.6", "metric": "auc"}
     assert {(row["attack"], row["against"]) for row in chosen(saved, **both, judged="same family")} == {
         (f"{attack} on original + pruning_0.6", f"{against} on {model}")
         for attack, against in claims.FAMILY.items() for model in ("original", "pruning_0.6")}
@@ -121,15 +121,15 @@ def test_comparisons_are_those_that_the_rules_name(two_seeds):
         for name, model in product(NR, ("original", "pruning_0.6"))}
     for knows, attack, models in (("with", "SR2 (RF) on original +", ["original", *GROUPS["pair"]]),
                                   ("without", "train_based_2 (RF) on", GROUPS["pair"])):
-        group = {"claim": "C3", "variant": f"pair, {knows} the original", "metric": "tpr"}
+        group = {"claim": "C3", "version": f"pair, {knows} the original", "metric": "tpr"}
         assert [row["against"] for row in chosen(saved, **group, judged="same family")] == [
             f"{attack} {model}" for model in GROUPS["pair"]]
         assert {row["against"] for row in chosen(saved, **group, judged="every NR attack")} == {
             f"{name} on {model}" for name, model in product(NR, models)}
     light = chosen(saved, claim="C1", judged="equivalence")
-    assert {row["variant"] for row in light} == set(claims.LIGHT) and {row["metric"] for row in light} == {"auc"}
+    assert {row["version"] for row in light} == set(claims.LIGHT) and {row["metric"] for row in light} == {"auc"}
     heavy = chosen(saved, claim="C1", judged="every NR attack", metric="auc")
-    assert {row["variant"] for row in heavy} == set(claims.HEAVY) and len(heavy) == 2 * len(NR)
+    assert {row["version"] for row in heavy} == set(claims.HEAVY) and len(heavy) == 2 * len(NR)
     assert {row["attack"].split(" on ")[0] for row in heavy if not row["counts"]} == {"train_based_1 (LR)"}
 
 
@@ -149,7 +149,7 @@ def test_differences_are_those_of_the_saved_scores(two_seeds):
 
 def test_attacks_that_see_nothing_decide_nothing(tmp_path):
     some = [ORIGINAL, *(Version(*name.split("_")) for name in ("pruning_0.6", *claims.HEAVY))]
-    saved = run_main(make_run(tmp_path / "run", shift=lambda *key: 0.0, variants=some))
+    saved = run_main(make_run(tmp_path / "run", shift=lambda *key: 0.0, versions=some))
     words = {row["verdict"] for row in saved["comparisons"] if row["judged"] != "equivalence"}
     assert words == {"undecided"}
     assert [saved["verdicts"][claim]["verdict"] for claim in ("C2", "C3")] == ["undecided"] * 2
@@ -169,7 +169,7 @@ def test_table_holds_every_comparison_and_the_rules(two_seeds):
     assert len(auc_lines) == 2 + 3 + 8 * 5 + 2 * 2 and (layout.tables / "claims.tex").exists()
     lines = auc_lines.set_index(["what", "judged by"])
     line = lines.loc["pruned 0.6, SR2 RF", "every NR attack"]
-    row = min(chosen(saved, claim="C2", variant="pruning_0.6", metric="auc", judged="every NR attack"),
+    row = min(chosen(saved, claim="C2", version="pruning_0.6", metric="auc", judged="every NR attack"),
               key=lambda row: row["difference"])
     low, high = row["interval"]
     assert line["difference"] == f"{100 * row['difference']:+.2f} [{100 * low:.2f}, {100 * high:.2f}]"
@@ -178,7 +178,7 @@ def test_table_holds_every_comparison_and_the_rules(two_seeds):
 
 
 def test_table_is_none_without_claims_and_after_results_have_changed(tmp_path, capsys):
-    layout = make_run(tmp_path / "run", variants=[ORIGINAL, Version("pruning", "0.9")], non_members=300)
+    layout = make_run(tmp_path / "run", versions=[ORIGINAL, Version("pruning", "0.9")], non_members=300)
     assert claims.table(layout) is None
     run_main(layout)
     path = layout.result(ORIGINAL, "NR.json")
@@ -189,11 +189,11 @@ def test_table_is_none_without_claims_and_after_results_have_changed(tmp_path, c
 
 def test_missing_pieces_are_left_out_with_their_command(tmp_path, capsys):
     few = [ORIGINAL, Version("pruning", "0.6"), Version("pruning", "0.9")]
-    layout = make_run(tmp_path / "run", variants=few, non_members=600)
+    layout = make_run(tmp_path / "run", versions=few, non_members=600)
     layout.result(ORIGINAL, "MR.json").unlink()
     layout.result(few[1], "SR.json").unlink()
     saved = run_main(layout)
-    assert {row["variant"] for row in chosen(saved, claim="C2")} == {"pruning_0.9"} and not chosen(saved, claim="C3")
+    assert {row["version"] for row in chosen(saved, claim="C2")} == {"pruning_0.9"} and not chosen(saved, claim="C3")
     assert {row["metric"] for row in saved["comparisons"]} == {"auc"} and "C3" not in saved["verdicts"]
     # 90% pruned leaks less and 60% pruned as much, but 4 centroids, int8 and 16 centroids are not there.
     assert {way: words["auc"] for way, words in saved["verdicts"]["C1"]["judged"].items()} == {
@@ -215,7 +215,7 @@ def test_missing_pieces_are_left_out_with_their_command(tmp_path, capsys):
     ({"augment": False}, "augment of the run is False"), ({"non_members": 500}, "pictures of the run is 3000")])
 def test_runs_that_differ_in_more_than_the_seed_are_refused(tmp_path, change, says):
     few = [ORIGINAL, Version("pruning", "0.9")]
-    one, two = (make_run(tmp_path / name, variants=few, **{"non_members": 300, **settings})
+    one, two = (make_run(tmp_path / name, versions=few, **{"non_members": 300, **settings})
                 for name, settings in (("one", {}), ("two", {"seed": 1, **change})))
     with pytest.raises(UsageError, match=says) as error:
         run_main(one, two)
@@ -224,7 +224,7 @@ def test_runs_that_differ_in_more_than_the_seed_are_refused(tmp_path, change, sa
 
 def test_models_of_other_epochs_and_scores_of_other_points_are_refused(tmp_path, edit_json):
     few = [ORIGINAL, Version("pruning", "0.9")]
-    one, two = (make_run(tmp_path / str(seed), seed, variants=few, non_members=300) for seed in (0, 1))
+    one, two = (make_run(tmp_path / str(seed), seed, versions=few, non_members=300) for seed in (0, 1))
     edit_json(two.file(few[1], "target", "config.json"), settings={"epochs": 5})
     with pytest.raises(UsageError, match="epochs of the model pruning_0.9 is 5, in .* it is 3"):
         run_main(one, two)
@@ -238,9 +238,9 @@ def test_models_of_other_epochs_and_scores_of_other_points_are_refused(tmp_path,
 
 def test_an_attack_that_one_run_lacks_is_left_out_of_all(tmp_path, capsys):
     few = [ORIGINAL, Version("pruning", "0.9")]
-    one = make_run(tmp_path / "one", variants=few, non_members=300)
-    two = make_run(tmp_path / "two", 1, variants=few[:1], non_members=300)
-    saved = run_main(one, make_run(tmp_path / "three", 2, variants=few, non_members=300))
+    one = make_run(tmp_path / "one", versions=few, non_members=300)
+    two = make_run(tmp_path / "two", 1, versions=few[:1], non_members=300)
+    saved = run_main(one, make_run(tmp_path / "three", 2, versions=few, non_members=300))
     assert chosen(saved, claim="C2")
     with pytest.raises(CompLeakError, match="nothing to compare"):
         run_main(one, two)

@@ -22,22 +22,22 @@ def sample(seed, n=2000, shift=1.0):
 
 
 def make_run(folder, settings=("NR", "SR", "MR")):
-    """A run with made-up scores of the original and one pruned variant, and their real metrics."""
+    """A run with made-up scores of the original and one pruned version, and their real metrics."""
     layout = Layout(folder, "digits", "resnet18")
     run = {**RUN_DEFAULTS, "data_label": "toys", "seed": 0, "classes": ["0", "1"]}
     write_json(layout.result(ORIGINAL, "split.json"), {"run": run, **to_json(make_split(400, 0))})
     one = {"weights": ["a", "b"], "seed": 0}
-    jobs = [("NR", ORIGINAL, {"variant": "original", **one}, figures.NR_CURVES),
-            ("NR", PRUNED, {"variant": str(PRUNED), **one}, ["RMIA"]),
-            ("SR", PRUNED, {"variant": str(PRUNED), "original": "a", **one}, ["SR1 (RF)", "SR2 (RF)"]),
+    jobs = [("NR", ORIGINAL, {"version": "original", **one}, figures.NR_CURVES),
+            ("NR", PRUNED, {"version": str(PRUNED), **one}, ["RMIA"]),
+            ("SR", PRUNED, {"version": str(PRUNED), "original": "a", **one}, ["SR1 (RF)", "SR2 (RF)"]),
             ("MR", ORIGINAL, {"groups": {"pair": []}, "weights": {}, "seed": 0},
              ["pair, with the original", "pair, without the original"])]
-    for setting, variant, inputs, names in jobs:
+    for setting, version, inputs, names in jobs:
         if setting in settings:
             scores = {name: sample(i, 66)[0] for i, name in enumerate(names)}
             member = sample(0, 66)[1]
             metrics = evaluate_all({name: (values, values > 0.5) for name, values in scores.items()}, member, 0)
-            save(layout.result(variant, f"{setting}.json"), layout.result(variant, f"{setting}_scores.npz"),
+            save(layout.result(version, f"{setting}.json"), layout.result(version, f"{setting}_scores.npz"),
                  {"setting": setting, **inputs}, metrics, {"member": member, **scores})
     return layout
 

@@ -66,7 +66,7 @@ def written(layouts):
 def one(tmp_path_factory, scored_run):
     """(layout, page) of one run on real digits, under a hostile name."""
     layout = scored_run(tmp_path_factory.mktemp("one"), label=LABEL, data=images.load("digits", image_size=8),
-                        variants=SOME)
+                        versions=SOME)
     return layout, written([layout])
 
 
@@ -88,8 +88,8 @@ def test_tables_hold_the_numbers_of_the_result_files(one):
     layout, page = one
     head, *rows = page.table("AUC (%)")
     assert head == ["model", "metric1", "metric2", "train2 RF", "RMIA"]
-    for variant, row in zip(SOME, rows, strict=True):
-        saved = json.loads(layout.result(variant, "NR.json").read_text())["attacks"]
+    for version, row in zip(SOME, rows, strict=True):
+        saved = json.loads(layout.result(version, "NR.json").read_text())["attacks"]
         assert row[1:] == [f"{100 * metrics['auc']:.2f}" for metrics in saved.values()]
 
 
@@ -112,7 +112,7 @@ def test_the_most_exposed_members_come_with_picture_class_and_scores(one):
 
 
 def test_without_the_data_there_are_indices_and_one_line(tmp_path, scored_run):
-    page = written([scored_run(tmp_path, variants=SOME)])
+    page = written([scored_run(tmp_path, versions=SOME)])
     rows = page.table("RMIA score (share of non-members as high)")[1:]
     assert len(rows) == 12 and all(row[1:3] == ["-", "-"] for row in rows)
     assert "Pictures are not shown: the pictures found are not those of the run" in page.text
@@ -120,7 +120,7 @@ def test_without_the_data_there_are_indices_and_one_line(tmp_path, scored_run):
 
 def test_nothing_is_downloaded_for_the_report(tmp_path, scored_run, monkeypatch):
     monkeypatch.setattr(images, "DATASETS", tmp_path / "empty")
-    root = scored_run(tmp_path, variants=SOME[:1]).root()
+    root = scored_run(tmp_path, versions=SOME[:1]).root()
     root.rename(root.with_name("cifar10_resnet18"))
     data, why = report_parts.pictures(Layout(tmp_path, "cifar10", "resnet18"), None)
     assert data is None and "CIFAR-10 is not in data/datasets/" in why
@@ -136,7 +136,7 @@ def test_deviations_say_what_was_less_than_the_appendix(one):
 
 
 def test_several_seeds_show_mean_spread_and_points(tmp_path, scored_run):
-    layouts = [scored_run(tmp_path / str(seed), seed=seed, variants=SOME) for seed in (4, 7)]
+    layouts = [scored_run(tmp_path / str(seed), seed=seed, versions=SOME) for seed in (4, 7)]
     page = written(layouts)
     head, *rows = page.table("AUC (%)")
     assert head == ["attack", "mean", "spread", "seed 4", "seed 7"]
@@ -149,7 +149,7 @@ def test_several_seeds_show_mean_spread_and_points(tmp_path, scored_run):
 
 
 def test_the_seeds_show_samia_where_a_run_has_it(tmp_path, scored_run, edit_json):
-    layout = scored_run(tmp_path, variants=SOME)
+    layout = scored_run(tmp_path, versions=SOME)
     path = layout.result(ORIGINAL, "NR.json")
     attacks = json.loads(path.read_text())["attacks"]
     assert "SAMIA, original" not in report_parts.main_rows(layout)
@@ -159,7 +159,7 @@ def test_the_seeds_show_samia_where_a_run_has_it(tmp_path, scored_run, edit_json
 
 
 def test_runs_that_differ_in_more_than_the_seed_are_refused(tmp_path, scored_run, edit_json):
-    layouts = [scored_run(tmp_path / str(seed), seed=seed, variants=SOME[:2]) for seed in (0, 1)]
+    layouts = [scored_run(tmp_path / str(seed), seed=seed, versions=SOME[:2]) for seed in (0, 1)]
     with pytest.raises(UsageError, match="seed 0"):
         written([layouts[0], layouts[0]])
     path = layouts[1].result(ORIGINAL, "split.json")
@@ -181,21 +181,21 @@ def test_verdicts_and_ablation_are_shown_where_they_are(one, monkeypatch):
 
 
 def test_a_run_that_has_only_been_trained_has_a_report(tmp_path, scored_run):
-    layout = scored_run(tmp_path, variants=SOME)
+    layout = scored_run(tmp_path, versions=SOME)
     for path in tmp_path.rglob("?R*"):
         path.unlink()
     page = written([layout])
     assert "Deviations and limits" in page.headings and not [name for name in page.headings if name.startswith("C1")]
 
 
-def test_all_variants_stay_below_a_megabyte(tmp_path, scored_run):
-    layout = scored_run(tmp_path, scored=2000, variants=ALL_VERSIONS)
+def test_all_versions_stay_below_a_megabyte(tmp_path, scored_run):
+    layout = scored_run(tmp_path, scored=2000, versions=ALL_VERSIONS)
     written([layout])
     assert layout.result(ORIGINAL, "report.html").stat().st_size < 900_000
 
 
 def test_audited_models_say_where_they_come_from(tmp_path, scored_run):
-    layout = scored_run(tmp_path, variants=SOME[:1])
+    layout = scored_run(tmp_path, versions=SOME[:1])
     layout.root().rename(layout.root().with_name("own_model"))
     write_json(tmp_path / "results" / "own_model" / "target" / "config.json", {
         "settings": {"technique": None, "degree": None, "epochs": None}, "weights": "original target 0", "bytes": None,

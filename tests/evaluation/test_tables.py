@@ -33,31 +33,31 @@ def made_up(rng, resolvable):
             "non_members": 1000 if resolvable else 670}
 
 
-def weights(variant):
-    return [f"{variant} target", f"{variant} shadow"]
+def weights(version):
+    return [f"{version} target", f"{version} shadow"]
 
 
-def make_run(folder, variants=ALL_VERSIONS, resolvable=True, multi=True):
+def make_run(folder, versions=ALL_VERSIONS, resolvable=True, multi=True):
     """A run whose models, NR, SR and MR are made up, in the files that the commands would have written."""
     layout, rng = Layout(folder, "digits", "resnet18"), np.random.default_rng(0)
     run = {**RUN_DEFAULTS, "data_label": LABEL, "seed": 0, "classes": ["0", "1"]}
     write_json(layout.result(ORIGINAL, "split.json"), {"run": run, **to_json(make_split(400, 0))})
 
-    def result(variant, name, inputs, attacks):
+    def result(version, name, inputs, attacks):
         metrics = {attack: made_up(rng, resolvable) for attack in attacks}
-        save(layout.result(variant, f"{name}.json"), layout.result(variant, f"{name}_scores.npz"),
+        save(layout.result(version, f"{name}.json"), layout.result(version, f"{name}_scores.npz"),
              {"setting": name, "seed": 0, **inputs}, metrics, {"member": np.arange(2) < 1})
 
-    for variant in variants:
-        config = {"settings": {"epochs": 3}, "weights": weights(variant)[0], "bytes": 1_234_567, "ratio": 7.477,
+    for version in versions:
+        config = {"settings": {"epochs": 3}, "weights": weights(version)[0], "bytes": 1_234_567, "ratio": 7.477,
                   "accuracy_in": 0.98765, "accuracy_out": 0.8}
-        if variant != ORIGINAL:
+        if version != ORIGINAL:
             config["before"] = {"accuracy_in": 1.0, "accuracy_out": 0.87654, "bytes": 9_000_000}
-        write_json(layout.file(variant, "target", "config.json"), config)
-        inputs = {"variant": str(variant), "weights": weights(variant)}
-        result(variant, "NR", {**inputs, "rmia_a": 0.5}, NR)
-        if variant != ORIGINAL:
-            result(variant, "SR", {**inputs, "original": weights(ORIGINAL)[0]}, SR)
+        write_json(layout.file(version, "target", "config.json"), config)
+        inputs = {"version": str(version), "weights": weights(version)}
+        result(version, "NR", {**inputs, "rmia_a": 0.5}, NR)
+        if version != ORIGINAL:
+            result(version, "SR", {**inputs, "original": weights(ORIGINAL)[0]}, SR)
     if multi:
         pair = ["pruning_0.9", "clustering_4"]
         inputs = {"groups": {"pair": pair}, "weights": {name: weights(name) for name in pair}, "sr": {}}
@@ -80,8 +80,8 @@ def test_csv_keeps_every_value_of_the_json_files(tmp_path):
         rows = list(csv.DictReader(file))
     assert len(rows) == len(ALL_VERSIONS) * len(NR)
     for row in rows:
-        variant = next(variant for variant in ALL_VERSIONS if str(variant) == row["model"])
-        metrics = read_json(layout.result(variant, "NR.json"), "")["attacks"][row["attack"]]
+        version = next(version for version in ALL_VERSIONS if str(version) == row["model"])
+        metrics = read_json(layout.result(version, "NR.json"), "")["attacks"][row["attack"]]
         for rate in ("acc", "auc", "tpr", "tpr_1"):
             found = [float(row[key]) for key in (rate, f"{rate}_low", f"{rate}_high")]
             assert found == [metrics[rate], *metrics[f"{rate}_interval"]]
@@ -110,7 +110,7 @@ def test_markdown_shows_per_cent_with_intervals(tmp_path):
 def test_table_of_the_models(tmp_path):
     table = built(make_run(tmp_path))["models"]
     text = table.blocks["Models"].set_index("model")
-    assert list(text.index) == [str(variant) for variant in ALL_VERSIONS]
+    assert list(text.index) == [str(version) for version in ALL_VERSIONS]
     assert list(text.loc["clustering_16"]) == ["16 centroids a layer, 4 bits a weight", "98.77", "80.00", "100.00",
                                                "87.65", "1.23", "7.48"]
     assert list(text.loc["original"])[3:5] == ["-", "-"]
@@ -121,10 +121,10 @@ def test_sr_stands_beside_every_nr_attack_on_both_models(tmp_path):
     layout = make_run(tmp_path)
     frame = built(layout)["C2"].frame
     assert len(frame) == 8 * (2 * len(NR) + len(SR))
-    part = frame[frame["variant"] == "pruning_0.9"]
-    for setting, variant, name, attacks in (("NR original", ORIGINAL, "NR", NR), ("NR compressed", PRUNED, "NR", NR),
+    part = frame[frame["version"] == "pruning_0.9"]
+    for setting, version, name, attacks in (("NR original", ORIGINAL, "NR", NR), ("NR compressed", PRUNED, "NR", NR),
                                             ("SR", PRUNED, "SR", SR)):
-        rows, saved = part[part["setting"] == setting], read_json(layout.result(variant, f"{name}.json"), "")["attacks"]
+        rows, saved = part[part["setting"] == setting], read_json(layout.result(version, f"{name}.json"), "")["attacks"]
         assert tuple(rows["attack"]) == attacks
         assert list(rows["auc"]) == [saved[attack]["auc"] for attack in attacks]
 
@@ -214,7 +214,7 @@ def test_latex_is_well_formed(tmp_path, name):
         assert len(rows) > 1 and all(row.count("&") == columns - 1 for row in rows)
 
 
-def test_missing_variants_are_named_with_their_commands(tmp_path, capsys):
+def test_missing_versions_are_named_with_their_commands(tmp_path, capsys):
     layout = make_run(tmp_path, [ORIGINAL, PRUNED], multi=False)
     made, flags = built(layout), f"--dataset_name digits --model_name resnet18 --run_dir {tmp_path}"
     lines = capsys.readouterr().out.splitlines()
@@ -236,7 +236,7 @@ def test_results_of_other_weights_are_left_out(tmp_path, capsys):
     write_json(path, {**read_json(path, ""), "weights": "trained again"})
     made = built(layout)
     assert set(made["C1"].frame["model"]) == {"original", "clustering_4"}
-    assert set(made["C2"].frame["variant"]) == {"clustering_4"}
+    assert set(made["C2"].frame["version"]) == {"clustering_4"}
     assert "C3" not in made and "NR lacks pruning_0.6, pruning_0.7, pruning_0.8, pruning_0.9" in capsys.readouterr().out
 
 

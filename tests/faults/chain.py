@@ -26,10 +26,10 @@ from models.networks.resnet import ResNet
 from pruning import prune
 from quantization import qat
 
-VARIANTS = [Version("pruning", "0.9"), Version("quantization", "int8"), Version("clustering", "4")]
+VERSIONS = [Version("pruning", "0.9"), Version("quantization", "int8"), Version("clustering", "4")]
 DATA = "--dataset_name digits --device cpu"
 TRAINING = f"{DATA} --amp off --query_rows scored --batch_size 20"
-PRUNED, INT8, CLUSTERED = (f"--compress --compress_name {v.technique} --compress_degree {v.degree}" for v in VARIANTS)
+PRUNED, INT8, CLUSTERED = (f"--compress --compress_name {v.technique} --compress_degree {v.degree}" for v in VERSIONS)
 COMMANDS = (
     (train.main, f"{TRAINING} --image_size 8 --train_size 40 --epochs 6 --lr 0.02"),
     (prune.main, f"{TRAINING} --lr 0.01 --prune_epochs 2 --prune_sparsity 0.9"),
@@ -91,7 +91,7 @@ def shrink(put=setattr):
     put(training, "SAVE_EVERY", 0.05)
     put(nr, "train_samia", partial(nr.train_samia, epochs=5))
     put(mr, "train_multi", partial(mr.train_multi, epochs=5))
-    put(mr, "GROUPS", {"pruned + int8": VARIANTS[:2], "all": VARIANTS})
+    put(mr, "GROUPS", {"pruned + int8": VERSIONS[:2], "all": VERSIONS})
 
 
 def run_commands(run_dir, commands=COMMANDS):

@@ -7,7 +7,7 @@ import chain
 import numpy as np
 import pytest
 
-from attacks.inputs import read_variant
+from attacks.inputs import read_version
 from attacks.results import load_scores
 from attacks.saved import read_configs, read_multi, read_results
 from common.errors import CompLeakError
@@ -17,7 +17,7 @@ from models import run, stage
 from models.weights import Progress, fingerprint, load_model, read_weights
 
 CASES = 200
-PRUNED = chain.VARIANTS[0]
+PRUNED = chain.VERSIONS[0]
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +46,9 @@ def readers(layout, pictures):
         saved = read_weights(path, "it")
         return fingerprint(saved["tensors"]), saved["settings"], fingerprint(load_model(saved).state_dict())
 
-    def answers(variant):
+    def answers(version):
         return [(m.index, m.labels, m.member, m.logits, m.losses, m.sensitivity, m.weights, m.queries.meta, run)
-                for run in [run.read_run(layout)] for models in [read_variant(layout, variant)]
+                for run in [run.read_run(layout)] for models in [read_version(layout, version)]
                 for m in (models[0], *models[1])]
 
     def progress():
@@ -72,8 +72,8 @@ def readers(layout, pictures):
               layout.result(ORIGINAL, "NR.json"): partial(read_results, layout, "NR"),
               layout.result(PRUNED, "SR.json"): partial(read_results, layout, "SR"),
               layout.result(ORIGINAL, "MR.json"): partial(read_multi, layout)}
-    for variant, name in ((ORIGINAL, "NR_scores.npz"), (PRUNED, "SR_scores.npz"), (ORIGINAL, "MR_scores.npz")):
-        files[layout.result(variant, name)] = partial(load_scores, layout.result(variant, name), None, "it")
+    for version, name in ((ORIGINAL, "NR_scores.npz"), (PRUNED, "SR_scores.npz"), (ORIGINAL, "MR_scores.npz")):
+        files[layout.result(version, name)] = partial(load_scores, layout.result(version, name), None, "it")
     files |= {path: cached for path in sorted(images.DATASETS.glob("imagefolder*"))}
     files |= {path: cached for path in sorted(pictures.rglob("*.jpg"))[:1]}
     return files

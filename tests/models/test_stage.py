@@ -67,17 +67,17 @@ def state(run_dir):
             if path.is_file() and path.name != "split.json"}
 
 
-def weights(run_dir, variant=ORIGINAL, world="target"):
-    return read_weights(layout(run_dir).file(variant, world, "weights.pt"), "it")
+def weights(run_dir, version=ORIGINAL, world="target"):
+    return read_weights(layout(run_dir).file(version, world, "weights.pt"), "it")
 
 
 def test_a_stage_leaves_its_files(finished):
-    for variant in (ORIGINAL, PRUNED):
+    for version in (ORIGINAL, PRUNED):
         for world in ("target", "shadow_0"):
-            folder = layout(finished).file(variant, world, "weights.pt").parent
+            folder = layout(finished).file(version, world, "weights.pt").parent
             assert {path.name for path in folder.iterdir()} == {"weights.pt", "config.json", "log.jsonl", "queries.npz"}
             config = json.loads((folder / "config.json").read_text())
-            assert config["weights"] == weights(finished, variant, world)["fingerprint"]
+            assert config["weights"] == weights(finished, version, world)["fingerprint"]
             assert config["bytes"] == (folder / "weights.pt").stat().st_size
             assert len((folder / "log.jsonl").read_text().splitlines()) == 1
     assert weights(finished, PRUNED)["settings"]["parent"] == weights(finished)["fingerprint"]
@@ -90,14 +90,14 @@ def test_target_and_shadow_start_and_train_apart(finished):
 
 def test_queries_know_their_members_and_accuracy(finished):
     split = load_split(layout(finished))
-    for variant in (ORIGINAL, PRUNED):
+    for version in (ORIGINAL, PRUNED):
         for world in split.worlds:
-            queries = load_queries(layout(finished).file(variant, world.name, "queries.npz"), "it")
+            queries = load_queries(layout(finished).file(version, world.name, "queries.npz"), "it")
             assert np.array_equal(queries.index, np.sort(np.concatenate([w.evaluation for w in split.worlds])))
             assert set(queries.index[queries.member]) == set(world.members) & set(queries.index)
             at = queries.rows(world.evaluation)
             correct = queries.logits[at].argmax(1) == queries.labels[at]
-            config = json.loads(layout(finished).file(variant, world.name, "config.json").read_text())
+            config = json.loads(layout(finished).file(version, world.name, "config.json").read_text())
             assert config["accuracy_in"] == pytest.approx(correct[:40].mean())
             assert config["accuracy_out"] == pytest.approx(correct[40:].mean())
 
@@ -110,17 +110,17 @@ def test_a_finished_stage_is_not_repeated(run_dir, capsys, again):
     assert "trained in" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("again", "more", "variant"), [
+@pytest.mark.parametrize(("again", "more", "version"), [
     (run_train, ("--epochs", "2"), ORIGINAL), (run_train, ("--lr", "0.02"), ORIGINAL),
     (run_prune, ("--prune_epochs", "2"), PRUNED)])
-def test_changed_settings_train_again(run_dir, again, more, variant):
-    path = layout(run_dir).file(variant, "target", "log.jsonl")
-    before = weights(run_dir, variant)
+def test_changed_settings_train_again(run_dir, again, more, version):
+    path = layout(run_dir).file(version, "target", "log.jsonl")
+    before = weights(run_dir, version)
     again(run_dir, *more)
-    after = weights(run_dir, variant)
+    after = weights(run_dir, version)
     assert after["fingerprint"] != before["fingerprint"] and after["settings"] != before["settings"]
     assert len(path.read_text().splitlines()) == after["settings"]["epochs"]
-    queries = load_queries(layout(run_dir).file(variant, "target", "queries.npz"), "it")
+    queries = load_queries(layout(run_dir).file(version, "target", "queries.npz"), "it")
     assert queries.meta["weights"] == after["fingerprint"]
 
 
@@ -208,17 +208,17 @@ def test_a_damaged_split_is_one_line(run_dir, content):
 
 
 def test_a_further_shadow_keeps_what_is_there(run_dir):
-    before = {world: weights(run_dir, variant, world)["fingerprint"]
-              for variant in (ORIGINAL, PRUNED) for world in ("target", "shadow_0")}
+    before = {world: weights(run_dir, version, world)["fingerprint"]
+              for version in (ORIGINAL, PRUNED) for world in ("target", "shadow_0")}
     log = layout(run_dir).file(ORIGINAL, "target", "log.jsonl").stat().st_mtime_ns
     run_train(run_dir, "--shadow_num", "2")
     run_prune(run_dir)
-    assert before == {world: weights(run_dir, variant, world)["fingerprint"]
-                      for variant in (ORIGINAL, PRUNED) for world in ("target", "shadow_0")}
+    assert before == {world: weights(run_dir, version, world)["fingerprint"]
+                      for version in (ORIGINAL, PRUNED) for world in ("target", "shadow_0")}
     assert layout(run_dir).file(ORIGINAL, "target", "log.jsonl").stat().st_mtime_ns == log
     # Every model answers every evaluation row, the new shadow's too: attacks pair rows by index.
-    indices = [load_queries(layout(run_dir).file(variant, world, "queries.npz"), "it").index
-               for variant in (ORIGINAL, PRUNED) for world in ("target", "shadow_0", "shadow_1")]
+    indices = [load_queries(layout(run_dir).file(version, world, "queries.npz"), "it").index
+               for version in (ORIGINAL, PRUNED) for world in ("target", "shadow_0", "shadow_1")]
     assert all(np.array_equal(index, indices[0]) for index in indices)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import train
-from attacks.inputs import read_variant
+from attacks.inputs import read_version
 from common.errors import CompLeakError, UsageError
 from common.files import locked, read_json, write_json
 from common.paths import ORIGINAL, Layout
@@ -91,8 +91,8 @@ def test_a_target_and_a_shadow_trained_apart_are_not_attacked(layout, tmp_path):
     again(longer, "--epochs", "2")
     shutil.copytree(longer.root() / "target", layout.root() / "target", dirs_exist_ok=True)
     with pytest.raises(CompLeakError, match="not trained alike .epochs 2 and 1.: run python train.py"):
-        read_variant(layout, ORIGINAL)
-    read_variant(longer, ORIGINAL)
+        read_version(layout, ORIGINAL)
+    read_version(longer, ORIGINAL)
 
 
 def test_progress_left_by_a_kill_after_the_model_was_saved_goes_another_trainings_stays(layout):

@@ -59,17 +59,17 @@ def tiny(monkeypatch):
     (("clustering", "256"), "results_clustering/cifar10_resnet18_256"),
 ])
 def test_compressed_models_lie_where_the_appendix_says(given, folder):
-    layout, variant = Layout(Path("/run"), "cifar10", "resnet18"), Version.parse(*given)
-    assert layout.root(variant) == Path("/run") / folder
-    assert layout.file(variant, "shadow_0", "weights.pt") == Path("/run") / folder / "shadow_0" / "weights.pt"
-    assert layout.result(variant, "SR.json") == Path("/run") / folder / "SR.json"
+    layout, version = Layout(Path("/run"), "cifar10", "resnet18"), Version.parse(*given)
+    assert layout.root(version) == Path("/run") / folder
+    assert layout.file(version, "shadow_0", "weights.pt") == Path("/run") / folder / "shadow_0" / "weights.pt"
+    assert layout.result(version, "SR.json") == Path("/run") / folder / "SR.json"
 
 
 def test_originals_and_tables_lie_in_results():
     layout = Layout(Path("/run"), "cifar10", "resnet18")
     assert layout.file(ORIGINAL, "target", "queries.npz") == Path("/run/results/cifar10_resnet18/target/queries.npz")
     assert layout.tables == Path("/run/results/cifar10_resnet18/tables")
-    assert [str(variant) for variant in ALL_VERSIONS] == [
+    assert [str(version) for version in ALL_VERSIONS] == [
         "original", "pruning_0.6", "pruning_0.7", "pruning_0.8", "pruning_0.9", "quantization_int8", "clustering_4",
         "clustering_8", "clustering_16"]
 
@@ -87,31 +87,31 @@ def test_originals_and_tables_lie_in_results():
     ("clustering", "512", "for clustering choose from"),
     ("clustering", "0.6", "for clustering choose from"),
 ])
-def test_impossible_variants_are_refused(technique, degree, says):
+def test_impossible_versions_are_refused(technique, degree, says):
     with pytest.raises(UsageError, match=says):
         Version.parse(technique, degree)
 
 
-@pytest.mark.parametrize(("variant", "command"), [
+@pytest.mark.parametrize(("version", "command"), [
     (ORIGINAL, "train.py {}"),
     (Version("pruning", "0.7"), "pruning/prune.py {} --prune_sparsity 0.7"),
     (Version("quantization", "int8"), "quantization/qat.py {} --degree int8"),
     *((Version("clustering", str(2**bit)), f"clustering/clustering.py {{}} --bit {bit}") for bit in (2, 3, 4)),
 ])
-def test_each_variant_names_the_command_that_makes_it(variant, command):
+def test_each_version_names_the_command_that_makes_it(version, command):
     flags = "--dataset_name cifar10 --model_name resnet18"
-    assert Layout(Path("."), "cifar10", "resnet18").command(variant) == f"python {command.format(flags)}"
+    assert Layout(Path("."), "cifar10", "resnet18").command(version) == f"python {command.format(flags)}"
     elsewhere = f"{flags} --run_dir /run"
-    assert Layout(Path("/run"), "cifar10", "resnet18").command(variant) == f"python {command.format(elsewhere)}"
+    assert Layout(Path("/run"), "cifar10", "resnet18").command(version) == f"python {command.format(elsewhere)}"
 
 
-def test_finished_variants_are_found_in_the_papers_order(tmp_path):
+def test_finished_versions_are_found_in_the_papers_order(tmp_path):
     layout = Layout(tmp_path, "digits", "resnet18")
     made = [Version("clustering", "4"), Version("pruning", "0.55"), Version("pruning", "0.6"), ORIGINAL]
-    for variant in made:
-        write_json(layout.file(variant, "target", "config.json"), {})
+    for version in made:
+        write_json(layout.file(version, "target", "config.json"), {})
     layout.file(Version("pruning", "0.7"), "target", "log.jsonl").parent.mkdir(parents=True)
-    assert [str(v) for v in layout.variants()] == ["original", "pruning_0.6", "clustering_4", "pruning_0.55"]
+    assert [str(v) for v in layout.versions()] == ["original", "pruning_0.6", "clustering_4", "pruning_0.55"]
 
 
 # --- whole files or none
@@ -158,14 +158,14 @@ def test_weights_are_read_back_with_their_settings(tmp_path):
 
 
 def test_the_fingerprint_sees_names_values_types_and_shapes():
-    variants = [tensors(), tensors(1)]
+    versions = [tensors(), tensors(1)]
     for change in (lambda t: t.update(other=t.pop("fc.bias")), lambda t: t.update({"fc.bias": t["fc.bias"].double()}),
                    lambda t: t.update({"fc.weight": t["fc.weight"].view(10, 20)}), lambda t: t.pop("packed"),
                    lambda t: t["packed"].__setitem__(7, 0)):
         changed = tensors()
         change(changed)
-        variants.append(changed)
-    assert len({fingerprint(variant) for variant in variants}) == len(variants)
+        versions.append(changed)
+    assert len({fingerprint(version) for version in versions}) == len(versions)
     laid_out = {"w": torch.randn(2, 3, 4, 5)}
     assert fingerprint(laid_out) == fingerprint({"w": laid_out["w"].to(memory_format=torch.channels_last)})
 
@@ -247,14 +247,14 @@ def test_progress_is_taken_only_with_the_same_settings(tmp_path, capsys):
     assert not path.exists()
 
 
-# --- every variant comes back as a network
+# --- every version comes back as a network
 
 @pytest.mark.parametrize(("technique", "degree", "compress", "pack"), [
     (None, None, lambda model: None, lambda model: model.state_dict()),
     ("pruning", "0.7", lambda model: Pruning(model, 0.7), pruning.pack),
     ("clustering", "8", lambda model: Clustering(model, 3), lambda model: clustering.pack(model, 3)),
 ])
-def test_a_saved_variant_answers_as_the_model_did(tmp_path, tiny, technique, degree, compress, pack):
+def test_a_saved_version_answers_as_the_model_did(tmp_path, tiny, technique, degree, compress, pack):
     compress(tiny)
     save_weights(tmp_path / "weights.pt", pack(tiny), {**SETTINGS, "technique": technique, "degree": degree})
     loaded = load_model(read_weights(tmp_path / "weights.pt", "it"))

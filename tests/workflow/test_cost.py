@@ -9,7 +9,7 @@ from workflow import cost, plan
 
 @pytest.fixture
 def run(tmp_path):
-    """A run of two variants, a target and one shadow each."""
+    """A run of two versions, a target and one shadow each."""
     for technique, degree, folder in ((None, None, "results/digits_resnet18"),
                                       ("pruning", "0.9", "results_pruning/digits_resnet18_0.9")):
         for world, seconds in (("target", 3000), ("shadow_0", 4200)):

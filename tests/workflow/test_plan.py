@@ -59,16 +59,16 @@ def test_the_cpu_configuration_is_the_smaller_run(configured):
         assert command[plan.EPOCH_FLAGS[technique]] == ["10"] and command["--data_dir"] == ["my pictures"]
 
 
-def test_the_defaults_name_the_eight_variants_and_their_real_places(configured):
+def test_the_defaults_name_the_eight_versions_and_their_real_places(configured):
     config = configured("demo")
     layout = Layout("demo", "digits", "resnet18")
     left = [(None, ORIGINAL)] + [(v.technique, v) for v in ALL_VERSIONS if v.technique]
-    for technique, variant in left:
-        assert str(layout.file(variant, "*", "queries.npz")) in [
+    for technique, version in left:
+        assert str(layout.file(version, "*", "queries.npz")) in [
             f"demo/{pattern}" for pattern in plan.models_left(config, technique, "all")]
     named = {pattern for t in ["original", *plan.techniques(config)] for pattern in plan.results_left(config, "NR", t)}
     assert {f"demo/{pattern}" for pattern in named if pattern.endswith(".json")} == {
-        str(layout.result(variant, "NR.json")) for variant in ALL_VERSIONS}
+        str(layout.result(version, "NR.json")) for version in ALL_VERSIONS}
     assert f"demo/{plan.combined_left(config, 'tables/C1.csv')[0]}" == str(layout.tables / "C1.csv")
 
 
