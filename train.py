@@ -4,10 +4,10 @@ from argparse import BooleanOptionalAction
 from common.command import run
 from common.paths import ORIGINAL
 from common.seeds import derive_seed
-from models.arguments import training_parser
+from models.arguments import training_parser, training_request
 from models.networks import build
-from models.stage import Session, open_stage, run_worlds
-from models.training import Technique
+from models.stage import open_stage, run_worlds
+from models.training import Hooks, Session
 
 
 def main(argv=None):
@@ -16,12 +16,12 @@ def main(argv=None):
     p.add_argument("--image_size", type=int, default=None, help="pictures are resized to this many pixels a side (32)")
     p.add_argument("--augment", action=BooleanOptionalAction, default=None,
                    help="random crop and flip in training, here and in every compression of these models (on)")
-    args = p.parse_args(argv)
-    stage = open_stage(args, create=True)
+    stage = open_stage(training_request(p.parse_args(argv)), create=True)
 
     def start(_, world):
-        model = build(args.model_name, len(stage.data.classes), derive_seed(stage.run["seed"], world, "weights"))
-        return Session(model, Technique(), pack=lambda trained: trained.state_dict())
+        seed = derive_seed(stage.settings.seed, world, "weights")
+        model = build(stage.run.layout.model, len(stage.settings.classes), seed)
+        return Session(model, Hooks(), pack=lambda trained: trained.state_dict())
 
     run_worlds(stage, ORIGINAL, start)
 

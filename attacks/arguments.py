@@ -1,37 +1,48 @@
-"""The flags that the attack scripts share."""
-from pathlib import Path
-
+"""The flags that the attack scripts share, and what they ask for."""
+from attacks.attack import Context, Options
+from common.device import choose_device
 from common.errors import UsageError
-from common.paths import DEGREES, OWN, Layout, Version
-from models.arguments import parser
-from models.run import load_split, saved_run
+from common.paths import OWN
+from models import compression
+from models.arguments import given_settings, layout_of, parser
+from models.compression import TECHNIQUES
+from models.run import Run
 
 
-def attack_parser(description):
-    """The shared flags and those that name the attacked models."""
+def attack_parser(description, attacks):
+    """The shared flags and those that name the attacked models; attacks: {name: Attack} of the setting."""
     p = parser(description)
     p.add_argument("--original", action="store_true", help="attack the original model")
     p.add_argument("--compress", action="store_true", help="attack compressed models")
-    p.add_argument("--compress_name", choices=tuple(DEGREES), default=None, help="compression technique")
+    p.add_argument("--compress_name", choices=tuple(TECHNIQUES), default=None, help="compression technique")
     p.add_argument("--compress_degree", nargs="+", default=None,
                    help="pruning: sparsity (0.6 …); quantization: int8; clustering: centroids (4, 8, 16); or several")
+    p.add_argument("--attacks", nargs="+", choices=tuple(attacks), default=None, metavar="NAME",
+                   help=f"attacks to run, of {', '.join(attacks)} (default: all); finished ones stay")
     return p
 
 
-def open_run(args):
-    """(Layout, the run's settings, its split); UsageError for flags that contradict the run."""
+def open_run(args, run_dir=None):
+    """The Run that the flags name, in run_dir where --run_dir names several; UsageError for flags that contradict."""
     if (args.dataset_name == OWN.dataset) != (args.model_name == OWN.model):
         raise UsageError(f"--dataset_name {args.dataset_name} --model_name {args.model_name}: audited models are named "
                          f"by both, --dataset_name {OWN.dataset} --model_name {OWN.model}")
-    layout = Layout(Path(args.run_dir), args.dataset_name, args.model_name)
-    run, split = saved_run(layout, args, fixed=("seed", "protocol")), load_split(layout)
-    if args.num_cls not in (None, len(run["classes"])):
-        raise UsageError(f"--num_cls {args.num_cls}: {run['data_label']} has {len(run['classes'])} classes")
-    return layout, run, split
+    run = Run(layout_of(args, run_dir))
+    run.contradicted(given_settings(args), ("seed", "protocol"))
+    classes = len(run.settings.classes)
+    if args.num_cls not in (None, classes):
+        raise UsageError(f"--num_cls {args.num_cls}: {run.settings.data_label} has {classes} classes")
+    return run
+
+
+def attack_context(args, run):
+    """The Context of an attack's command on a run."""
+    options = Options(args.batch_size, getattr(args, "rmia_a", Options.rmia_a))
+    return Context(run.settings.seed, run.settings.choices, options, choose_device(args.device))
 
 
 def versions(args):
     """The compressed versions that the flags name; UsageError when they name none."""
     if not args.compress_name or not args.compress_degree:
-        raise UsageError(f"--compress needs --compress_name ({', '.join(DEGREES)}) and --compress_degree")
-    return [Version.parse(args.compress_name, degree) for degree in args.compress_degree]
+        raise UsageError(f"--compress needs --compress_name ({', '.join(TECHNIQUES)}) and --compress_degree")
+    return list(dict.fromkeys(compression.parse(args.compress_name, degree) for degree in args.compress_degree))

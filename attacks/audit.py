@@ -27,14 +27,16 @@ from pathlib import Path
 
 import numpy as np
 
-from attacks.saved import attack_commands
-from common.command import Parser, run
+from common.command import Parser
+from common.command import run as run_command
 from common.errors import CompLeakError, UsageError
 from common.files import save_arrays, write_json
-from common.paths import ORIGINAL, OWN, Layout, Version
+from common.paths import ORIGINAL, OWN, Layout
+from common.provenance import digest
 from data.splits import to_json
-from models.audit import fingerprint, own_split, read_outputs
-from models.run import RUN_DEFAULTS, read_run
+from models import compression, hints
+from models.audit import own_split, read_outputs
+from models.run import Run, Settings
 
 
 def read_folder(folder):
@@ -59,7 +61,7 @@ def _version(part):
         return ORIGINAL
     technique, _, degree = part.name.rpartition("_")
     try:
-        return Version.parse(technique, degree, str(part))
+        return compression.parse(technique, degree, str(part))
     except UsageError:
         raise CompLeakError(f"{part}: a folder of answers is called original, pruning_0.6 (any sparsity), "
                             "quantization_int8 or clustering_4 (a power of two)") from None
@@ -104,14 +106,13 @@ def build_run(found, layout, label, seed):
     worlds = next(iter(found.values()))
     target, *shadows = worlds.values()
     named = np.stack([np.concatenate([getattr(m, name) for m in worlds.values()]) for name in ("index", "labels")])
-    split = own_split(target, shadows, fingerprint(np.unique(named, axis=1)), seed)
-    run_settings = {**RUN_DEFAULTS, "seed": seed, "shadow_num": len(shadows), "train_size": split.train_size,
-                    "image_size": None, "augment": None, "data_label": label,
-                    "classes": [str(c) for c in range(target.logits.shape[1])],
-                    "outputs": {str(v): [m.weights for m in models.values()] for v, models in found.items()}}
-    path = layout.result(ORIGINAL, "split.json")
-    held = read_run(layout) if path.exists() else run_settings
-    if any(held.get(key) != run_settings[key] for key in ("outputs", "seed")):
+    split = own_split(target, shadows, digest(np.unique(named, axis=1)), seed)
+    settings = Settings(seed=seed, shadow_num=len(shadows), train_size=split.train_size, image_size=None, augment=None,
+                        data_label=label, classes=tuple(str(c) for c in range(target.logits.shape[1])),
+                        outputs={str(v): [m.weights for m in models.values()] for v, models in found.items()})
+    run = Run(layout)
+    held = run.settings if run.path.exists() else settings
+    if (held.outputs, held.seed) != (settings.outputs, settings.seed):
         raise CompLeakError(f"{layout.root()} already holds an audit of other answers or another --seed: name another"
                             " --run_dir")
     for models in found.values():
@@ -121,7 +122,7 @@ def build_run(found, layout, label, seed):
         for world in split.worlds:
             original = found[ORIGINAL][world.name].weights if ORIGINAL in found and version != ORIGINAL else None
             _write_model(layout, version, world, models[world.name], original, split, seed)
-    write_json(path, {"run": run_settings, **to_json(split)})
+    write_json(run.path, {"run": settings.as_json(), **to_json(split)})
     return split
 
 
@@ -181,8 +182,8 @@ def main(argv=None):
     split = build_run(found, layout, args.data_label, args.seed)
     print(f"{len(found)} version(s) of {len(split.worlds)} model(s) from {args.outputs}: {', '.join(map(str, found))}")
     print("\n".join(describe(split, found)))
-    print(f"next: {attack_commands(layout, 'NR', list(found))}")
+    print(f"next: {hints.attacks(layout, 'NR', list(found))}")
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main)

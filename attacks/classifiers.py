@@ -1,6 +1,7 @@
 """Classifiers that tell members from non-members by features, and scores from models that did not see the row."""
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 from joblib import cpu_count
@@ -11,6 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from common.errors import CompLeakError
+from common.seeds import derive_seed
 
 TREES = 500
 LEAF = 30
@@ -103,3 +105,8 @@ def cross_fit(fit, features, member, seed, folds=5, groups=None):
     for rest, held_out in parts:
         scores[held_out] = fit(features[rest], member[rest]).score(features[held_out])
     return scores
+
+
+# {kind: seed of a run → fit(features [n,d], member [n]) → Classifier}; one forest seed for every attack.
+FITS = {"LR": lambda seed: fit_logistic,
+        "RF": lambda seed: partial(fit_forest, seed=derive_seed(seed, "forest"))}

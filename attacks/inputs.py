@@ -1,14 +1,17 @@
 """What the attacks read: each model's answers on the rows that are scored, and who may be compared with whom."""
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
 from attacks.features import softmax64
 from common.errors import CompLeakError, UsageError
-from common.files import load_arrays, read_json
-from common.paths import ORIGINAL
-from models.queries import Queries, load_queries
-from models.run import load_split
+from common.files import load_arrays
+from common.paths import ORIGINAL, Version
+from common.provenance import identity
+from models import hints, protocol
+from models.queries import ASKED, Queries
 
 
 @dataclass(frozen=True)
@@ -16,7 +19,8 @@ class Answers:
     """One model on its own world's evaluation rows, ascending by index, m rows of c classes.
 
     index [m] · labels [m] int64 · member [m] bool · logits [m, c] float32 · losses [m] float32 in nats ·
-    sensitivity [m, c] float32, or None where the file is absent · queries: the model's answers to all rows.
+    sensitivity [m, c] float32, or None where the file is absent · queries: the model's answers to all rows ·
+    moved: the sensitivities' identity.
     """
 
     index: np.ndarray
@@ -26,99 +30,165 @@ class Answers:
     losses: np.ndarray
     sensitivity: np.ndarray | None
     queries: Queries
+    moved: str | None
 
-    @property
+    @cached_property
     def posteriors(self):
         """softmax(logits) in float64, [m, c]."""
         return softmax64(self.logits)
 
     @property
     def weights(self):
-        """Fingerprint of the model that gave the answers."""
+        """The name of the model that gave the answers."""
         return self.queries.meta["weights"]
 
 
-def read_version(layout, version, shadow_num=None):
-    """(target Answers, [shadow Answers]) of one version.
+class Identities(NamedTuple):
+    """Identities of one version's answers and sensitivities (None where some are missing), the target's first."""
 
-    Raises CompLeakError, naming the file and the command that mends it, for answers that are missing or belong to
-    another split, world or data set; UsageError for more shadows than were trained.
+    answers: list
+    sensitivities: list | None
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """One version as an attacker has it: the target's answers, and those of the shadows' same version."""
+
+    version: Version
+    target: Answers
+    shadows: tuple
+
+    @property
+    def models(self):
+        return (self.target, *self.shadows)
+
+    @cached_property
+    def identities(self):
+        """What names these answers."""
+        return Identities([model.queries.identity for model in self.models],
+                          [model.moved for model in self.models] if self.has_sensitivities else None)
+
+    @property
+    def has_sensitivities(self):
+        return all(model.sensitivity is not None for model in self.models)
+
+    def stacked(self, name):
+        """One array of the shadows, rows one after the other: [Σm, …]."""
+        return np.concatenate([getattr(shadow, name) for shadow in self.shadows])
+
+    @property
+    def groups(self):
+        """The shadow of each of its rows [Σm], or None where there is one shadow."""
+        sizes = [len(shadow.index) for shadow in self.shadows]
+        return np.repeat(np.arange(len(sizes)), sizes) if len(sizes) > 1 else None
+
+
+def read_version(run, version, shadow_num=None):
+    """The Attacked version.
+
+    Raises CompLeakError, naming the file and the command that mends it, for answers that are missing, belong to
+    another split, world or data set, or were asked otherwise than the run's protocol says; UsageError for more shadows
+    than were trained.
     """
-    split = load_split(layout)
-    made_by = layout.command(version)
-    if shadow_num is not None and not 1 <= shadow_num <= len(split.shadows):
-        raise UsageError(f"--shadow_num {shadow_num}: the run in {layout.root()} has {len(split.shadows)} shadow(s)")
-    worlds = split.worlds[: 1 + shadow_num] if shadow_num else split.worlds
-    models = [_read_model(layout, version, world, split, made_by) for world in worlds]
-    _check_alike([_recipe(layout, version, world, model, made_by) for world, model in zip(worlds, models, strict=True)],
-                 layout.root(version), made_by)
-    return models[0], models[1:]
+    worlds = attacked_worlds(run, shadow_num)
+    models = [_read_model(run, version, world) for world in worlds]
+    _check_alike(run, version, [_recipe(run, version, world, model)
+                                for world, model in zip(worlds, models, strict=True)])
+    return Attacked(version, models[0], tuple(models[1:]))
 
 
-def _recipe(layout, version, world, model, made_by):
+def identities(run, version, shadow_num=None):
+    """The Identities of a version, read once in a run; errors as `read_version`."""
+    key = version, shadow_num
+    if key not in run.known:
+        run.known[key] = read_version(run, version, shadow_num).identities
+    return run.known[key]
+
+
+def attacked_worlds(run, shadow_num=None):
+    """The target's world and those of the first shadow_num shadows, by default all."""
+    shadows = run.split.shadows
+    if shadow_num is not None and not 1 <= shadow_num <= len(shadows):
+        raise UsageError(f"--shadow_num {shadow_num}: the run in {run.layout.root()} has {len(shadows)} shadow(s)")
+    return run.split.worlds[: 1 + shadow_num] if shadow_num else run.split.worlds
+
+
+def _recipe(run, version, world, model):
     """What decided one model's weights but for its world, or None where nothing is known of it."""
-    path = layout.file(version, world.name, "config.json")
+    path = run.layout.file(version, world.name, "config.json")
     if not path.exists():
         return None
-    config = read_json(path, made_by)
+    config = run.config(version, world.name)
     if config["weights"] != model.weights:
-        raise CompLeakError(f"{path} describes other weights than queries.npz beside it: run {made_by} again")
+        raise run.stale(path, version, "describes other weights than queries.npz beside it")
     return {name: value for name, value in config["settings"].items() if name not in ("world", "parent", "data_label")}
 
 
-def _check_alike(recipes, folder, made_by):
+def _check_alike(run, version, recipes):
     """Raises CompLeakError unless target and shadows were trained alike: not so where a new training was stopped."""
     for recipe in recipes[1:]:
         if recipe != recipes[0] and None not in (recipe, recipes[0]):
             differ = ", ".join(f"{name} {recipes[0].get(name)} and {recipe.get(name)}" for name in recipes[0] | recipe
                                if recipes[0].get(name) != recipe.get(name))
-            raise CompLeakError(f"{folder}: target and shadow were not trained alike ({differ}): run {made_by} again, "
-                                "with the flags that both should have")
+            raise CompLeakError(f"{run.layout.root(version)}: target and shadow were not trained alike ({differ}): run "
+                                f"{hints.training(run.layout, version)} again, with the flags that both should have")
 
 
-def _read_model(layout, version, world, split, made_by):
-    path = layout.file(version, world.name, "queries.npz")
-    queries = load_queries(path, made_by)
-    for name, expected in (("split", split.fingerprint), ("variant", str(version)), ("world", world.name)):
-        if queries.meta.get(name) != expected:
-            raise CompLeakError(f"{path} belongs to {name} {queries.meta.get(name)}, the run's is {expected}: run "
-                                f"{made_by} again")
+def _read_model(run, version, world):
+    queries = run.queries(version, world.name)
+    check_answers(run, version, world, queries)
     index = np.sort(world.evaluation)
     rows = queries.rows(index)
     if not np.array_equal(queries.member[rows], np.isin(index, world.members)):
-        raise CompLeakError(f"{path}: its members are not those of the split: run {made_by} again")
+        raise run.stale(run.layout.file(version, world.name, "queries.npz"), version,
+                        "has other members than the split")
+    values, moved = read_sensitivity(run, version, world, queries)
     return Answers(index, queries.labels[rows], queries.member[rows], queries.logits[rows], queries.losses[rows],
-                   _read_sensitivity(layout, version, world, queries, index, made_by), queries)
+                   values, queries, moved)
 
 
-def _read_sensitivity(layout, version, world, queries, index, made_by):
-    path = layout.file(version, world.name, "sensitivity.npz")
+def check_answers(run, version, world, queries):
+    """Raises CompLeakError for answers of another split, version or world, or asked under another protocol."""
+    path = run.layout.file(version, world.name, "queries.npz")
+    for name, expected in (("split", run.split.fingerprint), ("variant", str(version)), ("world", world.name)):
+        if queries.meta.get(name) != expected:
+            raise run.stale(path, version, f"belongs to {name} {queries.meta.get(name)}, the run's is {expected}")
+    asked, wanted = queries.asked, [choice for choice in protocol.QUERIES if choice in run.settings.choices]
+    if asked != wanted:
+        raise run.stale(path, version, f"was asked under {' and '.join(asked) or protocol.SOUND}, the run's protocol "
+                                       f"is {run.settings.protocol}")
+
+
+def read_sensitivity(run, version, world, queries):
+    """(sensitivities [m, c] of a world's evaluation rows, their identity), or (None, None) without the file."""
+    path, index = run.layout.file(version, world.name, "sensitivity.npz"), np.sort(world.evaluation)
     if not path.exists():
-        return None
-    arrays, meta = load_arrays(path, ("index", "sensitivity"), made_by)
-    if meta["weights"] != queries.meta["weights"] or not np.array_equal(arrays["index"], index):
-        raise CompLeakError(f"{path} belongs to other weights than queries.npz beside it: run {made_by} again")
-    return arrays["sensitivity"]
+        return None, None
+    with run.mending(version):
+        arrays, meta = load_arrays(path, ("index", "sensitivity"))
+    asked = [choice for choice in protocol.QUERIES if meta.get(choice)]
+    if meta["weights"] != queries.meta["weights"] or asked != queries.asked or \
+            not np.array_equal(arrays["index"], index):
+        raise run.stale(path, version, "belongs to other answers than queries.npz beside it")
+    return arrays["sensitivity"], identity(arrays, {**ASKED, "choices": asked, "seed": meta.get("seed")})
 
 
-def need_shadows(layout, shadows, setting):
+def need_shadows(run, shadows, setting):
     """Raises CompLeakError where there is no shadow to fit a setting on, which only audited models may lack."""
     if not shadows:
-        raise CompLeakError(f"{setting} is fitted on shadow models and {layout.root()} holds none: add shadow_0.npz "
-                            f"beside each target.npz and run {layout.command(ORIGINAL)} in another --run_dir")
+        raise CompLeakError(f"{setting} is fitted on shadow models and {run.layout.root()} holds none: add "
+                            "shadow_0.npz beside each target.npz and audit the answers in another --run_dir")
 
 
-def check_pair(original, compressed, layout, version):
-    """Raises CompLeakError unless a compressed model came from this original and answers the same rows."""
-    if compressed.queries.meta.get("parent") != original.weights:
-        raise CompLeakError(f"{layout.root(version)} was made from another original than {layout.root(ORIGINAL)} holds "
-                            f"now: run {layout.command(version)} again")
-    assert np.array_equal(original.index, compressed.index), "one split gives one order of rows"
-
-
-def stacked(answers, name):
-    """One array of several models, rows one after the other: [Σm, …]."""
-    return np.concatenate([getattr(one, name) for one in answers])
+def check_pair(run, original, compressed):
+    """Raises CompLeakError unless a compressed version came from this original and answers the same rows."""
+    for one, other in zip(original.models, compressed.models, strict=True):
+        if other.queries.meta.get("parent") != one.weights:
+            version = compressed.version
+            raise CompLeakError(f"{run.layout.root(version)} was made from another original than "
+                                f"{run.layout.root(ORIGINAL)} holds now: run {hints.training(run.layout, version)} "
+                                "again")
+        assert np.array_equal(one.index, other.index), "one split gives one order of rows"
 
 
 def true_posterior(queries, index):

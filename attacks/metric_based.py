@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from attacks.attack import NONE, Attack, Scored
 from common.errors import CompLeakError
 from common.metrics import counts_by_score
 
@@ -102,3 +103,31 @@ def fit_class_thresholds(scores, member, labels, num_classes):
         if member[mine].any() and not member[mine].all():
             thresholds[label] = fit_threshold(scores[mine], member[mine])
     return thresholds
+
+
+# The attacks.
+
+def _attack(name, score, per_class, **entry):
+    """score: Answers → [m]; per_class: whether each class has a threshold of its own."""
+
+    def run(attacked, context):
+        scores = score(attacked.target)
+        if not attacked.shadows:
+            return Scored(scores)
+        on_shadows = np.concatenate([score(shadow) for shadow in attacked.shadows])
+        member, classes = attacked.stacked("member"), attacked.target.logits.shape[1]
+        if per_class:
+            cuts = fit_class_thresholds(on_shadows, member, attacked.stacked("labels"), classes)[attacked.target.labels]
+        else:
+            cuts = fit_threshold(on_shadows, member)
+        return Scored(scores, scores >= cuts, on_shadows)
+
+    return Attack(name, run, knowledge=NONE, **entry)
+
+
+ATTACKS = (
+    _attack("metric_based_1", lambda model: entropy_score(model.posteriors), True, short="metric1", label=False),
+    _attack("metric_based_2", lambda model: modified_entropy_score(model.posteriors, model.labels), True,
+            short="metric2"),
+    _attack("loss_threshold", lambda model: loss_score(model.losses), False, short="loss"),
+    _attack("correctness", lambda model: correctness_score(model.logits, model.labels), False, short="correct"))

@@ -1,15 +1,121 @@
-"""Result files and what is printed of them: attacks' scores and metrics, saved beside the target they score."""
+"""What is kept of attacks: each one's metrics and what it was made from as JSON, its scores beside it as arrays."""
 import numpy as np
 
+from attacks.attack import Scored, digest_of
+from common.errors import FileError
 from common.files import load_arrays, read_json, save_arrays, write_json
 from common.intervals import auc_interval, bootstrap, percentile_interval, resamples_of
 from common.metrics import FPRS, auc, balanced_accuracy, checked, interpolated_tpr, resolvable, tpr_at_fpr
+from common.provenance import holds
 from common.seeds import derive_seed
+from models import hints
 
-# 2 added the TPR at 1% FPR; what an older version wrote is made again.
-FORMAT = 2
-DECIDED = "decided "
+FORMAT = 3  # earlier ones knew a result by the weights it was made from; what they hold is made again
+PARTS = {"scores": "", "decisions": "decided ", "on_shadow": "on shadow ", "in_sample": "in sample "}
 INTERPOLATED_RESAMPLES = 400
+
+
+class Results:
+    """The results of one setting on one version: NR.json, SR.json or MR.json, and the scores beside it."""
+
+    def __init__(self, run, version, setting):
+        self.run, self.version, self.setting = run, version, setting
+        self.path = run.layout.result(version, f"{setting}.json")
+        self.scores_path = run.layout.result(version, f"{setting}_scores.npz")
+
+    def command(self):
+        """The command that makes them."""
+        if self.setting == "MR":
+            return hints.module(self.run.layout, "attacks.mr")
+        return hints.attacks(self.run.layout, self.setting, [self.version])
+
+    def saved(self):
+        """{attack: metrics} of the JSON file with its other values, or None where there is none of this format."""
+        if not self.path.exists():
+            return None
+        with hints.mending(self.command):
+            values = read_json(self.path)
+        return values if values.get("format") == FORMAT else None
+
+    def current(self, expected):
+        """The saved values with those attacks that hold, or None; expected: {attack: what it would be made from}.
+
+        Options are not compared: who reads does not choose them.
+        """
+        values = self.saved()
+        if values is None or not self.scores_path.exists():
+            return None
+        kept = {name: metrics for name, metrics in values["attacks"].items()
+                if name in expected and holds(metrics["inputs"], expected[name], apart=("options",))}
+        return {**values, "attacks": kept} if kept else None
+
+    def complete(self, jobs, target, context, names=None, also=None, keep=None):
+        """Run what is not there or no longer holds, save everything, and give the JSON's values.
+
+        jobs: {attack: (Attack, what it is made from, what it sees)} of everything that can be run; names: those to run,
+        default all (of the others what holds is kept). target: Answers whose rows are scored. also: further values.
+        keep: {attack: what it would be made from} of others that stay as long as they hold.
+        """
+        saved, arrays = self._kept()
+        metrics, scored = {}, {}
+        for name, (attack, made_from, seen) in jobs.items():
+            inputs, wanted = attack.inputs(made_from, context), names is None or name in names
+            if name in saved and holds(saved[name]["inputs"], inputs, apart=() if wanted else ("options",)):
+                metrics[name], scored[name] = saved[name], arrays[name]
+            elif wanted:
+                scored[name] = attack.run(seen, context)
+                metrics[name] = {**evaluate_one(scored[name], target.member, context), "inputs": inputs,
+                                 "digest": digest_of(scored[name])}
+        for name, inputs in (keep or {}).items():
+            if name not in jobs and name in saved and holds(saved[name]["inputs"], inputs, apart=("options",)):
+                metrics[name], scored[name] = saved[name], arrays[name]
+        values = {"format": FORMAT, "setting": self.setting, "version": str(self.version), **(also or {}),
+                  "attacks": metrics}
+        if any(metrics[name] is not saved.get(name) for name in metrics) or saved.keys() != metrics.keys():
+            save_arrays(self.scores_path, {"setting": self.setting}, index=target.index, member=target.member,
+                        **as_arrays(scored))
+            write_json(self.path, values)
+        return values
+
+    def _kept(self):
+        """({attack: metrics}, {attack: Scored}) of saved results whose scores are those that were judged."""
+        values = self.saved() or {"attacks": {}}
+        try:
+            arrays, _ = load_arrays(self.scores_path)
+        except FileError:
+            return {}, {}
+        scored = {name: scored_of(arrays, name) for name in values["attacks"] if name in arrays}
+        return {name: values["attacks"][name] for name, one in scored.items()
+                if digest_of(one) == values["attacks"][name]["digest"]}, scored
+
+    def scored(self, names):
+        """(index [m], member [m], {attack: Scored}) of saved attacks; CompLeakError where they are not those judged."""
+        with hints.mending(self.command):
+            arrays, _ = load_arrays(self.scores_path)
+            known = (self.saved() or {"attacks": {}})["attacks"]
+            found = {name: scored_of(arrays, name) for name in names if name in arrays}
+            for name in names:
+                if name not in found or digest_of(found[name]) != known.get(name, {}).get("digest"):
+                    raise FileError(self.scores_path, f"was not made together with {self.path.name}",
+                                    f"delete {self.path.name} and ")
+        return arrays["index"], arrays["member"], found
+
+
+def as_arrays(scored):
+    """{attack: Scored} as arrays by name for a scores file; a part that is None is left out."""
+    return {prefix + name: np.asarray(getattr(one, part)) for name, one in scored.items()
+            for part, prefix in PARTS.items() if getattr(one, part) is not None}
+
+
+def scored_of(arrays, name):
+    """The Scored of one attack that `as_arrays` laid out."""
+    return Scored(**{part: arrays.get(prefix + name) for part, prefix in PARTS.items()})
+
+
+def evaluate_one(scored, member, context):
+    """`evaluate` under a Context: its seed, and the protocol's way of reading TPR."""
+    return evaluate(scored.scores, scored.decisions, member, derive_seed(context.seed, "bootstrap"),
+                    "interpolated_tpr" in context.choices)
 
 
 def evaluate(scores, decisions, member, seed, interpolated=False):
@@ -50,52 +156,7 @@ def _interpolated_interval(scores, member, fpr, seed):
     return percentile_interval([interpolated_tpr(scores[rows], member[rows], fpr) for rows in resamples])
 
 
-def evaluate_all(results, member, seed, choices=frozenset()):
-    """{attack: metrics} of {attack: (scores, decisions)}, the intervals from one seed.
-
-    choices: of the released protocol (models/protocol.py), of which interpolated_tpr matters here.
-    """
-    bootstrap_seed, interpolated = derive_seed(seed, "bootstrap"), "interpolated_tpr" in choices
-    return {name: evaluate(scores, decisions, member, bootstrap_seed, interpolated)
-            for name, (scores, decisions) in results.items()}
-
-
-def as_arrays(results):
-    """{attack: (scores, decisions)} as arrays for a scores file: the scores by name, decisions under DECIDED + name."""
-    arrays = {name: scores for name, (scores, _) in results.items()}
-    return arrays | {DECIDED + name: decisions for name, (_, decisions) in results.items() if decisions is not None}
-
-
-def load_decided(path, made_by):
-    """(index [m], member [m], {attack: (scores, decisions)}) of a scores file, or None where there is none."""
-    if not path.exists():
-        return None
-    arrays, _ = load_scores(path, None, made_by)
-    names = [name.removeprefix(DECIDED) for name in arrays if name.startswith(DECIDED)]
-    return arrays["index"], arrays["member"], {name: (arrays[name], arrays[DECIDED + name]) for name in names}
-
-
-def finished(path, inputs):
-    """The saved result if it is there and was made from exactly these inputs, else None."""
-    if not path.exists():
-        return None
-    saved = read_json(path, "the command again")
-    return saved if saved.get("format") == FORMAT and saved.get("inputs") == inputs else None
-
-
-def save(path, scores_path, inputs, attacks, arrays):
-    """Scores as .npz, then the metrics as JSON: the JSON is there only when both are. Returns the JSON's values."""
-    save_arrays(scores_path, {"inputs": inputs}, **arrays)
-    result = {"format": FORMAT, "inputs": inputs, "attacks": attacks}
-    write_json(path, result)
-    return result
-
-
-def load_scores(path, names, made_by):
-    """(arrays, inputs) of a scores file."""
-    arrays, meta = load_arrays(path, names, made_by)
-    return arrays, meta["inputs"]
-
+# What is printed.
 
 def line(name, metrics):
     """One attack in one line, per cent, with 95% intervals for AUC and TPR."""
@@ -115,8 +176,9 @@ def tpr(metrics):
     return f"{100 * metrics['tpr']:.2f}% [{low:.2f}, {high:.2f}]"
 
 
-def report(title, attacks):
-    """Print a title and one line an attack."""
-    print(title)
+def report(title, attacks, run=None):
+    """Print a title, with the protocol where it is not the sound one, and one line an attack."""
+    protocol = run.settings.protocol if run else "sound"
+    print(title if protocol == "sound" else f"{title}, protocol {protocol}")
     for name, metrics in attacks.items():
         print("  " + line(name, metrics))

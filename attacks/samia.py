@@ -7,7 +7,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from attacks.networks import BATCH, backward, log_odds, seeded, train_network
+from attacks.attack import Attack, Scored
+from attacks.networks import BATCH, accuracy_judge, backward, log_odds, seeded, train_network
+from common.seeds import derive_seed
 
 WIDTH, HEADS, FEED_FORWARD, LAYERS = 64, 4, 128, 3
 DROPOUT = 0.2
@@ -133,3 +135,17 @@ def samia_score(model, posteriors, sensitivity, labels):
     Returns: [n] float64.
     """
     return log_odds(model, tokens(posteriors, sensitivity, labels, next(model.parameters()).device))
+
+
+def _run(attacked, context):
+    target, device, judge = attacked.target, context.device, None
+    if "best_attack_epoch" in context.choices:
+        judge = accuracy_judge(tokens(target.posteriors, target.sensitivity, target.labels, device), target.member)
+    shown = (attacked.stacked(name) for name in ("posteriors", "sensitivity", "labels", "member"))
+    model = train_samia(*shown, derive_seed(context.seed, "SAMIA"), device, batch_size=context.options.batch_size,
+                        judge=judge)
+    scores = samia_score(model, target.posteriors, target.sensitivity, target.labels)
+    return Scored(scores, scores > 0)
+
+
+ATTACK = Attack("SAMIA", _run, short="SAMIA", choices=("best_attack_epoch",), options=("batch_size",), sensitive=True)

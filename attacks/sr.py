@@ -1,49 +1,72 @@
-"""Single reference: the original and one compressed model together (features SR1 and SR2, two classifiers)."""
+"""Single reference: the original and one compressed version together (features SR1 and SR2, two classifiers)."""
+from typing import NamedTuple
+
 import numpy as np
 
-from attacks.classifiers import cross_fit
-from attacks.features import sr_features, train_based_features
-from attacks.inputs import stacked
-from attacks.nr import fits
-from common.seeds import derive_seed
+from attacks import nr, train_based
+from attacks.attack import Attack
+from attacks.classifiers import FITS
+from attacks.features import sr_features
+from attacks.inputs import Attacked, check_pair, identities, need_shadows, read_version
+from attacks.results import Results
+from common.files import locked
+from common.paths import ORIGINAL
+
+AGGREGATED = "SR2 (RF)"  # what MR with the original is made from
 
 
-def attack(original, compressed, seed):
-    """({attack: (scores [m], decisions [m])} on the target, what MR needs of this version: {name: scores}).
+class Pair(NamedTuple):
+    """The original and one compressed version, rows paired."""
 
-    original, compressed: (target Answers, [shadow Answers]) each, rows paired. For MR: member probabilities of the SR2
-    forest and of train_based_2's, `target_*` [m] from forests fitted on all shadow rows, `shadow_*` [Σm] cross-fitted,
-    because a forest's scores of its own training rows are not comparable with those of rows it never saw.
-    `shadow_*_in_sample` [Σm] are just those scores, for the released protocol.
-    """
-    member, results, forests = stacked(original[1], "member"), {}, {}
-    for name, labelled in (("SR1", False), ("SR2", True)):
-        fitted_on = np.concatenate([_pair(o, c, labelled) for o, c in zip(original[1], compressed[1], strict=True)])
-        scored = _pair(original[0], compressed[0], labelled)
-        for kind, fit in fits(seed).items():
-            classifier = fit(fitted_on, member)
-            scores = classifier.score(scored)
-            results[f"{name} ({kind})"] = (scores, scores > 0.5)
-            if (name, kind) == ("SR2", "RF"):
-                forests["SR2"] = classifier, fitted_on, scores
-    target, shadows = compressed
-    alone = train_based_features(stacked(shadows, "posteriors"), stacked(shadows, "labels"))
-    forest = fits(seed)["RF"](alone, member)
-    scored = train_based_features(target.posteriors, target.labels)
-    forests["train_based_2"] = forest, alone, forest.score(scored)
-    return results, _for_multi(forests, shadows, member, seed)
+    original: Attacked
+    compressed: Attacked
 
 
-def _for_multi(forests, shadows, member, seed):
-    """Three arrays of scores for each forest, given as (forest, its training rows, the target's scores)."""
-    groups = np.repeat(np.arange(len(shadows)), [len(shadow.index) for shadow in shadows])
-    fit, folds, found = fits(seed)["RF"], derive_seed(seed, "folds"), {}
-    for name, (forest, fitted_on, scores) in forests.items():
-        found[f"target_{name}"] = scores
-        found[f"shadow_{name}"] = cross_fit(fit, fitted_on, member, folds, groups=groups if len(shadows) > 1 else None)
-        found[f"shadow_{name}_in_sample"] = forest.score(fitted_on)
-    return found
+def _attack(number, kind):
+    labelled = number == 2
+
+    def run(pair, context):
+        both = zip(pair.original.shadows, pair.compressed.shadows, strict=True)
+        fitted_on = np.concatenate([_features(one, other, labelled) for one, other in both])
+        scored = _features(pair.original.target, pair.compressed.target, labelled)
+        return train_based.classify(fitted_on, scored, pair.compressed, kind, context.seed,
+                                    aggregated=f"SR{number} ({kind})" == AGGREGATED)
+
+    return Attack(f"SR{number} ({kind})", run, family=f"train_based_{number} ({kind})", short=f"SR{number} {kind}",
+                  label=labelled)
 
 
-def _pair(original, compressed, labelled):
+def _features(original, compressed, labelled):
     return sr_features(original.logits, compressed.logits, original.labels, labelled)
+
+
+ATTACKS = {attack.name: attack for attack in (_attack(number, kind) for number in (1, 2) for kind in FITS)}
+
+
+def made_from(original, compressed):
+    """What an SR attack's result depends on, from both versions' `inputs.Identities`."""
+    return {"original": original.answers, "answers": compressed.answers}
+
+
+def expected(run, version, context, shadow_num=None):
+    """{attack: everything that its result would be made from now}."""
+    known = made_from(identities(run, ORIGINAL, shadow_num), identities(run, version, shadow_num))
+    return {name: attack.inputs(known, context) for name, attack in ATTACKS.items()}
+
+
+def attack_version(run, version, context, names=None, shadow_num=None):
+    """Attack one pair and keep the results; finished ones stay. Gives the values of SR.json.
+
+    Of NR, the one attack that MR without the original is made from is run on the compressed version where it is not
+    there, so that MR needs nothing but SR.
+    """
+    with locked(run.layout.result(version, "SR.json")):
+        pair = Pair(read_version(run, ORIGINAL, shadow_num), read_version(run, version, shadow_num))
+        check_pair(run, *pair)
+        need_shadows(run, pair.compressed.shadows, "SR")
+        known = made_from(pair.original.identities, pair.compressed.identities)
+        jobs = {name: (attack, known, pair) for name, attack in ATTACKS.items()}
+        values = Results(run, version, "SR").complete(jobs, pair.compressed.target, context, names,
+                                                      {"shadows": len(pair.compressed.shadows)})
+    nr.attack_version(run, version, context, [train_based.AGGREGATED], shadow_num, wait=3600)
+    return values

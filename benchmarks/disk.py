@@ -9,8 +9,8 @@ from benchmarks.made_up import write_run
 from benchmarks.training import new_model
 from common.command import positive, run
 from common.errors import UsageError
-from common.paths import ALL_VERSIONS, ORIGINAL
-from models.compression import clustering, int8, pruning
+from common.paths import ORIGINAL
+from models.compression import clustering, int8, paper_versions, pruning
 from models.weights import save_weights
 
 GOAL = 1e9
@@ -42,8 +42,8 @@ def packed(version):
 
 def write_all(folder, scored):
     """Every large file of a run in a folder: weights, queries of every row, sensitivities of the scored ones."""
-    layout = write_run(folder, ALL_VERSIONS, scored, sensitivity=True)
-    for version in ALL_VERSIONS:
+    layout = write_run(folder, paper_versions(), scored, sensitivity=True)
+    for version in paper_versions():
         tensors = packed(version)
         for world in ("target", "shadow_0"):
             save_weights(layout.file(version, world, "weights.pt"), tensors, {})

@@ -13,7 +13,8 @@ from benchmarks.common import Row, cuda_only, parse, parser, rounded, save, seco
 from benchmarks.made_up import write_run
 from common.command import positive, run
 from common.device import choose_device
-from common.paths import ALL_VERSIONS, ORIGINAL, Version
+from common.paths import ORIGINAL, Version
+from models.compression import paper_versions
 
 ONE_GOAL, ALL_GOAL = 120, 180
 ONE = Row("nr_sr", "NR + SR of one version, 10,000 + 10,000 points, both worlds, without SAMIA",
@@ -61,7 +62,7 @@ def main(argv=None):
     args = parse(p, argv, about=("device", "results", "all"))
     row, goal = (ALL, ALL_GOAL) if args.all else (ONE, ONE_GOAL)
     device = cuda_only(args.device, row) if args.all else choose_device(args.device)
-    versions = ALL_VERSIONS if args.all else [Version("pruning", "0.6")]
+    versions = paper_versions() if args.all else [Version("pruning", "0.6")]
     taken = measure(versions, args.scored, device, sensitivity=args.all)
     parts = ", ".join(f"{stage} {some:.1f}" for stage, some in taken.items() if stage != "all" and some >= 0.05)
     save(row, args, device, f"{taken['all']:.0f} s ({parts})", taken["all"] <= goal, rounded(taken),

@@ -4,12 +4,14 @@ import hashlib
 import json
 import os
 import re
+import secrets
+import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 
-from common.errors import CompLeakError
+from common.errors import CompLeakError, FileError
 
 FORMAT = 1  # of files of arrays
 
@@ -22,7 +24,8 @@ def atomic(path):
     reads and `locked` removes.
     """
     path = Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    # Process numbers alone repeat: containers that share a disk each count their own.
+    beside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield beside
@@ -41,24 +44,22 @@ def atomic(path):
 def write_json(path, value):
     """Write a dictionary of plain JSON values and its checksum, whole or not at all."""
     with atomic(path) as beside:
-        beside.write_text(json.dumps({**value, "sha256": checksum(json.dumps(value))}, indent=1) + "\n")
+        text = json.dumps({**value, "sha256": checksum(json.dumps(value))}, indent=1)
+        beside.write_text(text + "\n", encoding="utf-8")
 
 
-def read_json(path, made_by):
-    """The values of a JSON file; CompLeakError names the file and the command that makes it when it cannot be read.
-
-    Where the file has a checksum, its values are those that were written.
-    """
+def read_json(path):
+    """The values of a JSON file, those that were written; FileError where it is missing or damaged."""
     try:
-        value = json.loads(Path(path).read_text())
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
         if not isinstance(value, dict):
             raise ValueError("it holds no names and values")
         if value.pop("sha256", None) not in (None, checksum(json.dumps(value))):
             raise ValueError("its contents changed")
     except FileNotFoundError:
-        raise CompLeakError(f"{path} is missing: run {made_by}") from None
+        raise FileError.missing(path) from None
     except (ValueError, RecursionError) as error:
-        raise CompLeakError(f"{path} is damaged ({error}): delete it and run {made_by}") from error
+        raise FileError.damaged(path, error) from error
     return value
 
 
@@ -68,18 +69,18 @@ def save_arrays(path, meta, **arrays):
         np.savez(file, meta=np.array(json.dumps({"format": FORMAT, **meta})), **arrays)
 
 
-def load_arrays(path, names, made_by):
+def load_arrays(path, names=None):
     """(arrays by name, meta) of an .npz file; names None reads all of them.
 
-    Raises CompLeakError where the file is missing, damaged or of another format.
+    Raises FileError where the file is missing, damaged or of another format.
     """
-    arrays, meta = read_npz(path, names, made_by)
+    arrays, meta = read_npz(path, names)
     if meta.get("format") != FORMAT:
-        raise CompLeakError(f"{path} has format {meta.get('format')!r}, this version reads {FORMAT}: run {made_by}")
+        raise FileError(path, f"has format {meta.get('format')!r}, this version reads {FORMAT}")
     return arrays, meta
 
 
-def read_npz(path, names, made_by):
+def read_npz(path, names=None):
     """As `load_arrays`, without a look at the format; meta is empty where the file has none."""
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -88,12 +89,11 @@ def read_npz(path, names, made_by):
             meta = json.loads(str(file["meta"])) if "meta" in file.files else {}
             return {name: file[name] for name in (file.files if names is None else names)}, meta
     except FileNotFoundError:
-        raise CompLeakError(f"{path} is missing: run {made_by}") from None
+        raise FileError.missing(path) from None
     except PermissionError:
         raise
     except Exception as error:  # zipfile, zlib, numpy and json each raise their own for a damaged file
-        raise CompLeakError(f"{path} is damaged or incomplete ({str(error)[:100]}): delete it and run {made_by}") \
-            from error
+        raise FileError.damaged(path, error) from error
 
 
 def checksum(*texts):
@@ -102,14 +102,23 @@ def checksum(*texts):
 
 
 @contextmanager
-def locked(path):
-    """Keep other processes off what lies at `path`, a model's folder or a result file, while the block runs; gives it.
+def locked(path, wait=0.0):
+    """Keep other processes off what lies at `path`, a model's folder or a result file, while the block runs.
 
-    Raises CompLeakError where another process works there now. What killed writers left half-written is removed.
+    Gives the path. Raises CompLeakError where another process works there still after `wait` seconds. What killed
+    writers left half-written is removed.
     Where no lock can be had (a folder that cannot be written, a file system without locks) the block runs without.
     """
     path = Path(path)
-    file = _take(path.with_name(f".{path.name}.lock"), path)
+    file, until = None, time.monotonic() + wait
+    while True:
+        try:
+            file = _take(path.with_name(f".{path.name}.lock"), path)
+            break
+        except CompLeakError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(0.05)
     if file is None:
         yield path
         return
@@ -149,5 +158,5 @@ def _sweep(path):
     """Remove temporary files (`atomic`'s) of writers that were killed: under the lock none lives."""
     beside = path.glob(".*") if path.is_dir() else path.parent.glob(f".{path.stem}*")
     for file in beside:
-        if re.search(r"\.\d+$", file.name):
+        if re.search(r"\.\d+(-[0-9a-f]{8})?$", file.name):
             file.unlink()

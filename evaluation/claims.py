@@ -1,13 +1,14 @@
 """The paper's claims C1, C2 and C3 as tests on one or several runs (seeds): supported, contradicted or undecided."""
+from attacks import mr, nr, sr
 from attacks.arguments import open_run
-from attacks.saved import attack_commands
-from common.command import run
+from attacks.mr import AGGREGATED
+from common.command import run as run_command
 from common.errors import CompLeakError
 from common.files import read_json, write_json
 from common.metrics import resolvable
-from common.paths import ALL_VERSIONS, ORIGINAL
+from common.paths import ORIGINAL
 from common.seeds import derive_seed
-from evaluation import runs as together
+from evaluation import evidence as together
 from evaluation.claims_table import screen_table, table_of
 from evaluation.comparisons import (
     CONTRADICTED,
@@ -26,18 +27,15 @@ from evaluation.comparisons import (
     strictest,
 )
 from evaluation.writing import screen, write
+from models import hints
 from models.arguments import parser
-from models.run import read_run
+from models.compression import paper_versions
 
 FORMAT = 1
 # All fixed before any result: which models are heavily or lightly compressed, and which attack speaks for SR.
 HEAVY = ("pruning_0.9", "clustering_4")
 LIGHT = ("pruning_0.6", "quantization_int8", "clustering_16")
-FAMILY = {"SR1 (LR)": "train_based_1 (LR)", "SR1 (RF)": "train_based_1 (RF)",
-          "SR2 (LR)": "train_based_2 (LR)", "SR2 (RF)": "train_based_2 (RF)"}
-MAIN_SR = "SR2 (RF)"
-# What MR aggregates, by what it knows: the one-reference attack on each model.
-AGGREGATED = {"with the original": ("SR", "SR2 (RF)"), "without the original": ("NR", "train_based_2 (RF)")}
+MAIN_SR = sr.AGGREGATED
 STATEMENTS = {
     ("C1", EVERY_NR): "heavily compressed models (90% pruned, 4 centroids) leak less than the original",
     ("C1", EQUIVALENCE): f"lightly compressed ones (60% pruned, int8, 16 centroids) leak as much, AUC ±{MARGIN:g}",
@@ -47,14 +45,33 @@ STATEMENTS = {
     ("C3", EVERY_NR): "MR beats every NR attack on its models",
 }
 
-EXPECTED = {("C1", EVERY_NR): len(HEAVY), ("C1", EQUIVALENCE): len(LIGHT)}
+def expected_parts(run):
+    """{(claim, way): how many parts it has in a whole run}."""
+    compressed, groups = len(run.wanted()) - 1, _groups(run)
+    return {("C1", EVERY_NR): len(HEAVY), ("C1", EQUIVALENCE): len(LIGHT),
+            ("C2", SAME_FAMILY): len(sr.ATTACKS) * compressed, ("C2", EVERY_NR): compressed,
+            ("C3", SAME_FAMILY): len(AGGREGATED) * groups, ("C3", EVERY_NR): len(AGGREGATED) * groups}
+
+
+def _groups(run):
+    try:
+        return len(mr.run_groups(run))
+    except CompLeakError:
+        return 0
 
 
 # Which comparisons each claim makes. keys: (setting, model, attack) of every attack that all runs have.
 
 def nr_attacks(keys, *models):
-    """The names of the NR attacks that all of these models have; none where a model has not been attacked."""
+    """The names of the NR attacks that all of these models have.
+
+    None where a model has not been attacked, or by some of the first one's attacks alone: NR keeps each attack by
+    itself, and what MR needs is there before the rest. Attacks that need sensitivities may be missing.
+    """
     names = [[attack for setting, model, attack in keys if (setting, model) == ("NR", wanted)] for wanted in models]
+    whole = {attack for attack in names[0] if not nr.ATTACKS[attack].sensitive}
+    if not all(whole <= set(others) for others in names):
+        return []
     return [attack for attack in names[0] if all(attack in others for others in names)]
 
 
@@ -79,9 +96,9 @@ def c2_pairs(keys):
     for key in keys:
         setting, version, attack = key
         models = (str(ORIGINAL), version)
-        if setting != "SR" or attack not in FAMILY or not nr_attacks(keys, *models):
+        if setting != "SR" or attack not in sr.ATTACKS or not nr_attacks(keys, *models):
             continue
-        found += [Pair("C2", version, SAME_FAMILY, key, ("NR", model, FAMILY[attack])) for model in models]
+        found += [Pair("C2", version, SAME_FAMILY, key, ("NR", model, sr.ATTACKS[attack].family)) for model in models]
         if attack == MAIN_SR:
             found += [Pair("C2", version, EVERY_NR, key, against) for against in keys
                       if against[0] == "NR" and against[1] in models]
@@ -119,7 +136,7 @@ def judge_runs(runs):
     pairs = c1_pairs(keys) + c2_pairs(keys) + c3_pairs(keys, runs[0].groups)
     if not pairs:
         raise CompLeakError("nothing to compare yet: run "
-                            f"{attack_commands(runs[0].layout, 'NR', ALL_VERSIONS)}")
+                            f"{hints.attacks(runs[0].run.layout, 'NR', paper_versions())}")
     rows = compare_all("auc", pairs, runs)
     if all(resolvable("tpr", int((~one.member).sum())) for one in runs):
         rows += compare_all("tpr", [pair for pair in pairs if pair.judged != EQUIVALENCE], runs)
@@ -127,23 +144,26 @@ def judge_runs(runs):
         print("TPR at 0.1% FPR is not compared: it is not resolvable with fewer than 1,000 non-members")
     comparisons = [plain(row) for row in rows]
     origins = [origin(one) for one in runs]
+    expected = expected_parts(runs[0].run)
     return {"format": FORMAT, "runs": origins, "comparisons": comparisons,
-            "verdicts": {claim: overall(claim, comparisons) for claim in dict.fromkeys(pair.claim for pair in pairs)}}
+            "verdicts": {claim: overall(claim, comparisons, expected)
+                         for claim in dict.fromkeys(pair.claim for pair in pairs)}}
 
 
 def origin(one):
     """What claims.json says of a run: where its numbers come from, and which result files they were judged on."""
-    settings = read_run(one.layout)
-    return {"seed": one.seed, "split": one.split, "data": settings["data_label"], "protocol": settings["protocol"],
-            "members": int(one.member.sum()), "non_members": int((~one.member).sum()),
-            "results": together.fingerprint(one.layout)}
+    settings = one.run.settings
+    return {"seed": settings.seed, "split": one.run.split.fingerprint, "data": settings.data_label,
+            "protocol": settings.protocol, "members": int(one.member.sum()), "non_members": int((~one.member).sum()),
+            "results": together.results_digest(one.run)}
 
 
 def compare_all(metric, pairs, runs):
     """Rows of `comparisons.compare`; each run's points are resampled by a seed of its own."""
     keys = list(dict.fromkeys(key for pair in pairs for key in (pair.attack, pair.against)))
-    return compare(metric, pairs, [measure(metric, one.scores, one.member, keys, derive_seed(one.seed, "claims"))
-                                   for one in runs])
+    seeds = [derive_seed(one.run.settings.seed, "claims") for one in runs]
+    return compare(metric, pairs, [measure(metric, one.scores, one.member, keys, seed)
+                                   for one, seed in zip(runs, seeds, strict=True)])
 
 
 def plain(row):
@@ -166,10 +186,11 @@ def label(key):
     return f"{attack} on {'original + ' if setting == 'SR' else ''}{model}"
 
 
-def overall(claim, rows):
+def overall(claim, rows, expected):
     """{"verdict", "text", "judged"} of one claim: by AUC the strictest of its parts; TPR's words stand beside it.
 
-    What could not be judged, a way or one of C1's models, is undecided, so half the evidence never supports a claim.
+    expected: {(claim, way): parts of a whole run}. What could not be judged, a way or a part, is undecided, so half the
+    evidence never supports a claim.
     """
     judged, sentences = {}, []
     ways = [way for name, way in STATEMENTS if name == claim]
@@ -178,7 +199,7 @@ def overall(claim, rows):
         if not mine:
             continue
         by_auc, by_tpr = ([part for part in mine if part[0]["metric"] == metric] for metric in ("auc", "tpr"))
-        missing = [UNDECIDED] * (EXPECTED.get((claim, way), 0) - len(by_auc))
+        missing = [UNDECIDED] * (expected[claim, way] - len(by_auc))
         words = [judge(part) for part in by_auc] + missing
         judged[way] = {"auc": strictest(words)}
         if by_tpr:
@@ -186,6 +207,8 @@ def overall(claim, rows):
         count = f"{words.count(SUPPORTED)} of {len(words)}"
         if CONTRADICTED in words:
             count += f", {words.count(CONTRADICTED)} contradicted"
+        if missing:
+            count += f", {len(missing)} missing"
         sentences.append(f"{STATEMENTS[claim, way]}: {judged[way]['auc']} ({count}; {effect(by_auc)})"
                          + (f", by TPR at 0.1% FPR {judged[way]['tpr']}" if by_tpr else ""))
     word = strictest(judged[way]["auc"] if way in judged else UNDECIDED for way in ways)
@@ -204,33 +227,30 @@ def effect(found):
 
 # Files.
 
-def table(layout):
+def table(run):
     """The claims' Table from claims.json; None where there is none, or its run's results have changed since."""
-    path, made_by = layout.result(ORIGINAL, "claims.json"), f"python -m evaluation.claims {layout.flags}"
+    path, made_by = run.layout.result(ORIGINAL, "claims.json"), hints.module(run.layout, "evaluation.claims")
     if not path.exists():
         return None
-    saved = read_json(path, made_by)
-    if saved.get("format") != FORMAT or saved["runs"][0]["results"] != together.fingerprint(layout):
+    with hints.mending(made_by):
+        saved = read_json(path)
+    if saved.get("format") != FORMAT or saved["runs"][0]["results"] != together.results_digest(run):
         print(f"{path} was made from other results than are there now: run {made_by}")
         return None
     return table_of(saved)
 
 
 def main(argv=None):
-    p = parser(__doc__, several_runs=True)
-    args = p.parse_args(argv)
-    layouts = []
-    for folder in args.run_dir:
-        args.run_dir = folder
-        layouts.append(open_run(args)[0])
-    saved = judge_runs([together.read(layout) for layout in layouts])
-    write_json(layouts[0].result(ORIGINAL, "claims.json"), saved)
+    args = parser(__doc__, several_runs=True).parse_args(argv)
+    runs = [open_run(args, folder) for folder in args.run_dir]
+    saved, layout = judge_runs([together.read(run) for run in runs]), runs[0].layout
+    write_json(layout.result(ORIGINAL, "claims.json"), saved)
     made = table_of(saved)
-    write(made, layouts[0].tables)
+    write(made, layout.tables)
     brief = screen_table(saved)
     print("\n" + screen(brief, list(brief.blocks)))
-    print(f"claims.json written to {layouts[0].root()}, claims.md, .csv, .tex to {layouts[0].tables}")
+    print(f"claims.json written to {layout.root()}, claims.md, .csv, .tex to {layout.tables}")
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main)

@@ -2,7 +2,8 @@
 import pandas as pd
 
 from evaluation.comparisons import CONTRADICTED, EQUIVALENCE, MARGIN, SUPPORTED, hardest, judge, parts
-from evaluation.tables import Table, short
+from evaluation.names import short
+from evaluation.tables import Table
 
 METRICS = {"auc": "AUC", "tpr": "TPR at 0.1% FPR"}
 RULES = (

@@ -2,14 +2,14 @@
 import numpy as np
 import pandas as pd
 
-from attacks.results import INTERPOLATED_RESAMPLES, load_decided
+from attacks.results import INTERPOLATED_RESAMPLES, Results
 from common.files import read_json
 from common.intervals import delong, normal_interval, paired_tprs, percentile_interval, resamples_of
 from common.metrics import LOW_FPR, auc, balanced_accuracy, interpolated_tpr, tpr_at_fpr
 from common.paths import ORIGINAL
 from evaluation.comparisons import combine
 from evaluation.tables import RATES, Table
-from models import protocol
+from models import hints, protocol
 
 FORMAT = 3  # of ablation.json; earlier ones held a single seed
 NR_ATTACKS = ("SAMIA", "metric_based_2", "train_based_2 (RF)", "RMIA", "RMIA (population)")
@@ -72,14 +72,13 @@ def _tpr(before, after, member, seed, interpolated):
 def measure(pairs, seeds, choice, versions, interpolated):
     """A dictionary for each attack of interest that all runs made: LABELS, seeds, then each rate's differences.
 
-    pairs: (sound run, changed run), Layouts, one a seed.
+    pairs: (sound Run, changed Run), one a seed.
     """
     places = [("NR", ORIGINAL, NR_ATTACKS), *(("SR", version, SR_ATTACKS) for version in versions),
               ("MR", ORIGINAL, None)]
     rows = []
     for setting, version, attacks in places:
-        loaded = [[load_decided(layout.result(version, f"{setting}_scores.npz"), "the command again")
-                   for layout in pair] for pair in pairs]
+        loaded = [[_decided(Results(run, version, setting)) for run in pair] for pair in pairs]
         if any(None in pair for pair in loaded):
             continue
         for (index, member, _), (other_index, other_member, _) in loaded:
@@ -93,12 +92,22 @@ def measure(pairs, seeds, choice, versions, interpolated):
     return rows
 
 
-def table(layout):
+def _decided(results):
+    """(index [m], member [m], {attack: (scores, decisions)}) of a result, or None where there is none."""
+    values = results.saved()
+    if values is None:
+        return None
+    index, member, scored = results.scored(values["attacks"])
+    return index, member, {name: one[:2] for name, one in scored.items() if one.decisions is not None}
+
+
+def table(run):
     """The ablation's Table from ablation.json, or None where the run has none that this version reads."""
-    path, made_by = layout.result(ORIGINAL, "ablation.json"), f"python -m evaluation.ablation {layout.flags}"
+    path, made_by = run.layout.result(ORIGINAL, "ablation.json"), hints.module(run.layout, "evaluation.ablation")
     if not path.exists():
         return None
-    saved = read_json(path, made_by)
+    with hints.mending(made_by):
+        saved = read_json(path)
     if saved.get("format") != FORMAT:
         print(f"{path} was made by another version: run {made_by}")
         return None

@@ -8,14 +8,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from attacks.arguments import open_run
-from attacks.saved import attack_commands, attack_scores, read_multi, read_results
-from common.command import run
+from attacks.saved import attack_scores, read_multi, read_results
+from common.command import run as run_command
 from common.errors import CompLeakError
-from common.files import atomic, locked, read_json
+from common.files import atomic, locked
 from common.intervals import RESAMPLES, bootstrap_tpr, percentile_interval
 from common.metrics import LOW_FPR, RESOLVABLE_NON_MEMBERS, roc
 from common.paths import ORIGINAL
-from evaluation.tables import short
+from evaluation.names import short
+from models import hints, protocol
 from models.arguments import parser
 
 # Named here, not picked by a result: the six attacks of the paper, forests where there are two classifiers.
@@ -154,34 +155,34 @@ def draw_auc(models, title):
     return figure
 
 
-def read_both(layout):
+def read_both(run):
     """({Version: NR values}, {Version: SR values}); CompLeakError, naming the command, where there is neither."""
-    nr, sr = read_results(layout, "NR"), read_results(layout, "SR")
+    nr, sr = read_results(run, "NR"), read_results(run, "SR")
     if not nr and not sr:
-        raise CompLeakError(f"nothing to draw yet: run {attack_commands(layout, 'NR', [ORIGINAL])}")
+        raise CompLeakError(f"nothing to draw yet: run {hints.attacks(run.layout, 'NR', [ORIGINAL])}")
     return nr, sr
 
 
-def roc_figure(layout, read=None):
+def roc_figure(run, read=None):
     """ROC curves of one run: NR on the original, SR2's forest for every version, MR, as far as they are there.
 
     read: what `read_both` gave, where it was called before.
     """
-    return draw_roc(roc_panels(layout, read or read_both(layout)), f"ROC, {where_from(layout)}")
+    return draw_roc(roc_panels(run, read or read_both(run)), f"ROC, {where_from(run)}")
 
 
-def roc_panels(layout, read):
+def roc_panels(run, read):
     """{panel's title: ({label: scores [n]}, member [n] bool)} of what `read_both` gave, and of MR."""
     panels, (nr, sr) = {}, read
     if ORIGINAL in nr:
-        panels["NR, original"] = saved_scores(layout, ORIGINAL, "NR", nr[ORIGINAL], NR_CURVES)
+        panels["NR, original"] = saved_scores(run, ORIGINAL, "NR", nr[ORIGINAL], NR_CURVES)
     if sr:
-        found = {short(str(version)): saved_scores(layout, version, "SR", sr[version], [SR_CURVE]) for version in sr}
+        found = {short(str(version)): saved_scores(run, version, "SR", sr[version], [SR_CURVE]) for version in sr}
         curves = {label: scores[SR_CURVE] for label, (scores, _) in found.items()}
         panels[f"{SR_CURVE}, original and one version"] = curves, next(iter(found.values()))[1]
     try:
-        multi = read_multi(layout)
-        scores, member = saved_scores(layout, ORIGINAL, "MR", multi, multi["attacks"])
+        multi = read_multi(run)
+        scores, member = saved_scores(run, ORIGINAL, "MR", multi, multi["attacks"])
         curves = {label.removesuffix(" the original"): values for label, values in scores.items()}
         panels["MR, with or without the original"] = curves, member
     except CompLeakError as error:
@@ -189,30 +190,31 @@ def roc_panels(layout, read):
     return panels
 
 
-def auc_figure(layout, read=None):
+def auc_figure(run, read=None):
     """AUC of three NR attacks on every model, and of SR2's forest with the original, as far as they are there.
 
     read: what `read_both` gave, where it was called before.
     """
     models = {}
-    for results in read or read_both(layout):
+    for results in read or read_both(run):
         for version, result in results.items():
             bars = {name: (metrics["auc"], *metrics["auc_interval"]) for name, metrics in result["attacks"].items()}
             models.setdefault(str(version), {}).update(bars)
-    return draw_auc(models, f"AUC with 95% intervals, {where_from(layout)}")
+    return draw_auc(models, f"AUC with 95% intervals, {where_from(run)}")
 
 
-def saved_scores(layout, version, setting, result, names):
+def saved_scores(run, version, setting, result, names):
     """({attack: scores [n]}, member [n] bool) of the named attacks that a result holds, from its own scores file."""
     names = [name for name in names if name in result["attacks"]]
-    arrays = attack_scores(layout, version, setting, result, names, ["member"])
-    return {name: arrays[name] for name in names}, arrays["member"]
+    _, member, scores = attack_scores(run, version, setting, names)
+    return scores, member
 
 
-def where_from(layout):
-    """Data, model and seed of a run, for a figure's title."""
-    settings = read_json(layout.result(ORIGINAL, "split.json"), layout.command(ORIGINAL))["run"]
-    return f"{settings['data_label']}, {layout.model}, seed {settings['seed']}"
+def where_from(run):
+    """Data, model and seed of a run, for a title, and its protocol where that is not the sound one."""
+    settings = run.settings
+    text = f"{settings.data_label}, {run.layout.model}, seed {settings.seed}"
+    return text if settings.protocol == protocol.SOUND else f"{text}, protocol {settings.protocol}"
 
 
 def svg(figure):
@@ -236,14 +238,13 @@ def save(figure, path):
 
 
 def main(argv=None):
-    args = parser(__doc__).parse_args(argv)
-    layout, _, _ = open_run(args)
-    with locked(layout.tables / "figures"):
-        read = read_both(layout)
+    run = open_run(parser(__doc__).parse_args(argv))
+    with locked(run.layout.tables / "figures"):
+        read = read_both(run)
         for name, draw in (("roc.png", roc_figure), ("auc.png", auc_figure)):
-            save(draw(layout, read), layout.tables / name)
-            print(f"{layout.tables / name} written")
+            save(draw(run, read), run.layout.tables / name)
+            print(f"{run.layout.tables / name} written")
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main)

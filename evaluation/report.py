@@ -8,13 +8,14 @@ import jinja2
 
 from attacks.arguments import open_run
 from attacks.saved import read_configs, read_results
-from common.command import run
+from common.command import run as run_command
 from common.files import atomic
 from common.paths import ORIGINAL
 from evaluation import claims, differences, figures, report_parts
+from evaluation.evidence import check_together, read
 from evaluation.figures import SR_CURVE
-from evaluation.runs import check_together, read
-from evaluation.tables import RATES, build, short
+from evaluation.names import short
+from evaluation.tables import RATES, build
 from models.arguments import parser
 
 OVERVIEW = tuple(RATES.values())
@@ -49,21 +50,21 @@ def of_table(table, overview=OVERVIEW):
                                                  for heading, frame in table.blocks.items()]}
 
 
-def drawn(layout, nr, sr):
+def drawn(run, nr, sr):
     """Sections of figures: ROC with bands, AUC by model, score histograms."""
-    panels = figures.roc_panels(layout, (nr, sr))
+    panels = figures.roc_panels(run, (nr, sr))
     curves = [image(figures.draw_roc({heading: panel}, "", bands=True),
                     f"ROC curves on logarithmic axes with 95% bands, {heading}: {', '.join(panel[0])}")
               for heading, panel in panels.items()]
-    bars = image(figures.auc_figure(layout, (nr, sr)),
+    bars = image(figures.auc_figure(run, (nr, sr)),
                  f"AUC with 95% intervals of {', '.join(figures.BARS)} on every model; the numbers are in C1 and C2")
     found = [section("roc", "ROC curves", figures=curves, notes=[
         "Both axes are logarithmic, so the left edge is what an attacker reaches with hardly any false alarm. Bands: "
         "95% of each curve's TPR at a given FPR, by bootstrap over members and non-members."]),
         section("auc", "AUC against sparsity, bit width and centroids", figures=[bars])]
-    shown = [(f"{attack}, original", *_scores(layout, ORIGINAL, "NR", nr[ORIGINAL], attack)) for attack in HISTOGRAMS
+    shown = [(f"{attack}, original", *_scores(run, ORIGINAL, "NR", nr[ORIGINAL], attack)) for attack in HISTOGRAMS
              if ORIGINAL in nr and attack in nr[ORIGINAL]["attacks"]]
-    shown += [(f"{SR_CURVE}, original + {short(str(version))}", *_scores(layout, version, "SR", sr[version], SR_CURVE))
+    shown += [(f"{SR_CURVE}, original + {short(str(version))}", *_scores(run, version, "SR", sr[version], SR_CURVE))
               for version in list(sr)[:1]]
     if shown:
         pictures = [image(figures.draw_histogram(scores, member, title), f"Scores of members and non-members: {title}")
@@ -74,15 +75,15 @@ def drawn(layout, nr, sr):
     return found
 
 
-def _scores(layout, version, setting, result, attack):
-    scores, member = figures.saved_scores(layout, version, setting, result, [attack])
+def _scores(run, version, setting, result, attack):
+    scores, member = figures.saved_scores(run, version, setting, result, [attack])
     return scores[attack], member
 
 
-def exposed(layout, nr, data_dir):
+def exposed(run, nr, data_dir):
     """The section on the members that stand out most; none where there are no such scores."""
-    data, why = report_parts.pictures(layout, data_dir)
-    found = report_parts.exposed(layout, nr, data)
+    data, why = report_parts.pictures(run, data_dir)
+    found = report_parts.exposed(run, nr, data)
     if found is None:
         return []
     notes = [f"The {len(found['rows'])} members of the target with the highest {found['attack']} score on the "
@@ -93,14 +94,13 @@ def exposed(layout, nr, data_dir):
                     notes=notes + ([f"Pictures are not shown: {why}."] if why else []))]
 
 
-def over_seeds(layouts):
+def over_seeds(runs):
     """The section on several runs: mean, spread and each seed's value of the main rows; none for a single run."""
-    if len(layouts) < 2:
+    if len(runs) < 2:
         return []
-    runs = [read(layout) for layout in layouts]
-    check_together(runs)
-    seeds = [one.seed for one in runs]
-    each = [report_parts.main_rows(layout) for layout in layouts]
+    check_together([read(run) for run in runs])
+    seeds = [run.settings.seed for run in runs]
+    each = [report_parts.main_rows(run) for run in runs]
     rows = {label: [found[label] for found in each] for label in each[0] if all(label in found for found in each)}
     if not rows:
         return []
@@ -115,37 +115,37 @@ def over_seeds(layouts):
         "standard deviation between seeds. The other sections, but for claims and protocol, are of the first run."])]
 
 
-def sections(layouts, data_dir=None):
+def sections(runs, data_dir=None):
     """Every section that the files of these runs allow, the first run's in detail."""
-    layout = layouts[0]
-    configs, nr, sr = read_configs(layout), read_results(layout, "NR"), read_results(layout, "SR")
-    tables = {table.name: table for table in build(layout)}
-    found = [section("run", "What was run", facts=report_parts.facts(layout, configs), tables=[
-        block("How the target's models were made", report_parts.stages(layout, configs), True)] if configs else [])]
+    run = runs[0]
+    configs, nr, sr = read_configs(run), read_results(run, "NR"), read_results(run, "SR")
+    tables = {table.name: table for table in build(run)}
+    found = [section("run", "What was run", facts=report_parts.facts(run, configs), tables=[
+        block("How the target's models were made", report_parts.stages(run, configs), True)] if configs else [])]
     if "models" in tables:
         found.append(section("models", "The models", **of_table(tables["models"])))
-    verdicts, ablation = claims.table(layout), differences.table(layout)
+    verdicts, ablation = claims.table(run), differences.table(run)
     if verdicts is not None:
         found.append(section("claims", "The claims and their verdicts", **of_table(verdicts, overview=["Verdicts"])))
-    found += over_seeds(layouts)
+    found += over_seeds(runs)
     found += [section(name.lower(), f"{name}, {heading}", **of_table(tables[name]))
               for name, heading in CLAIMS.items() if name in tables]
     if nr or sr:
-        found += drawn(layout, nr, sr)
-    found += exposed(layout, nr, data_dir)
+        found += drawn(run, nr, sr)
+    found += exposed(run, nr, data_dir)
     if ablation is not None:
         found.append(section("ablation", "What the protocol is worth", **of_table(ablation)))
     return [*found, section("deviations", "Deviations and limits",
-                            sentences=report_parts.deviations(layouts, configs, nr))]
+                            sentences=report_parts.deviations(runs, configs, nr))]
 
 
-def page(layouts, data_dir=None):
+def page(runs, data_dir=None):
     """The report of these runs as HTML; everything read from files is escaped."""
     folder = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(loader=folder, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.tests["number"] = lambda cell: re.fullmatch(NUMBER, str(cell)) is not None
     return environment.get_template("report.html").render(
-        title=f"CompLeak: {figures.where_from(layouts[0])}", sections=sections(layouts, data_dir),
+        title=f"CompLeak: {figures.where_from(runs[0])}", sections=sections(runs, data_dir),
         written=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"))
 
 
@@ -153,16 +153,13 @@ def main(argv=None):
     p = parser(__doc__, several_runs=True)
     p.add_argument("--data_dir", default=None, help="copy of the pictures, to show the most exposed ones")
     args = p.parse_args(argv)
-    layouts = []
-    for folder in args.run_dir:
-        args.run_dir = folder
-        layouts.append(open_run(args)[0])
-    path = layouts[0].result(ORIGINAL, "report.html")
-    text = page(layouts, args.data_dir)
+    runs = [open_run(args, folder) for folder in args.run_dir]
+    path = runs[0].layout.result(ORIGINAL, "report.html")
+    text = page(runs, args.data_dir)
     with atomic(path) as beside:
         beside.write_text(text, encoding="utf-8")
     print(f"{path} written ({len(text.encode()) / 1e6:.1f} MB)")
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main)

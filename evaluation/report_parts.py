@@ -12,9 +12,9 @@ from common.errors import CompLeakError
 from common.paths import ORIGINAL
 from data import images
 from evaluation.figures import BARS, SR_CURVE, saved_scores
-from evaluation.tables import short
-from models.queries import load_queries
-from models.run import load_split, read_run
+from evaluation.names import short
+from models import protocol
+from models.stage import load_data
 
 # The appendix's training, by technique: epochs, learning rate.
 APPENDIX = {None: (100, 0.1), "pruning": (30, 0.001), "quantization": (30, 0.001), "clustering": (30, 0.00001)}
@@ -22,28 +22,29 @@ EXPOSED = 12
 EXPOSED_BY = ("RMIA", "metric_based_2")  # the first that the run has; named here, not picked by a result
 
 
-def facts(layout, configs):
+def facts(run, configs):
     """[(what, value)] of a run: data, split, seed, protocol, hardware, versions; configs from `read_configs`."""
-    run, split = read_run(layout), load_split(layout)
-    found = [("Data", f"{run['data_label']}, {len(run['classes'])} classes"),
+    settings, split = run.settings, run.split
+    found = [("Data", f"{settings.data_label}, {len(settings.classes)} classes"),
              ("Scored rows of the target", f"{split.target.scored:,} members and {split.target.scored:,} non-members"),
-             ("Shadow models", str(len(split.shadows))), ("Seed", str(run["seed"])), ("Split", split.fingerprint)]
-    if not layout.is_own:
+             ("Shadow models", str(len(split.shadows))), ("Seed", str(settings.seed)), ("Split", split.fingerprint)]
+    if not run.layout.is_own:
         # How models made elsewhere were trained and asked is not known.
-        found += [("Network", layout.model), ("Members of each model", f"{split.train_size:,}"),
-                  ("Protocol", run["protocol"]), ("Picture size", f"{run['image_size']} × {run['image_size']} pixels"),
-                  ("Random crops and flips in training", "yes" if run["augment"] else "no")]
+        size = settings.image_size
+        found += [("Network", run.layout.model), ("Members of each model", f"{split.train_size:,}"),
+                  ("Protocol", settings.protocol), ("Picture size", f"{size} × {size} pixels"),
+                  ("Random crops and flips in training", "yes" if settings.augment else "no")]
     config = next(iter(configs.values()), {})
     recorded = {"Hardware": config.get("device"), "Python": config.get("python"),
                 "Versions": ", ".join(f"{name} {number}" for name, number in config.get("versions", {}).items())}
     return found + [(name, value or "not recorded") for name, value in recorded.items()]
 
 
-def stages(layout, configs):
+def stages(run, configs):
     """How each model of the target was made, a row a model: text."""
     rows = []
     for version, config in configs.items():
-        made, log = config["settings"], layout.file(version, "target", "log.jsonl")
+        made, log = config["settings"], run.layout.file(version, "target", "log.jsonl")
         seconds = pd.read_json(log, lines=True)["seconds"].sum() if log.exists() and log.stat().st_size else None
         rows.append([str(version), *(_or_dash(made.get(key)) for key in ("epochs", "lr", "batch_size")),
                      {True: "bfloat16", False: "float32"}.get(made.get("bfloat16"), "-"),
@@ -56,22 +57,22 @@ def _or_dash(value):
     return "-" if value is None else f"{value:.10f}".rstrip("0").rstrip(".")
 
 
-def deviations(layouts, configs, nr):
+def deviations(runs, configs, nr):
     """Sentences on what differs from the appendix's experiment, from recorded facts alone."""
-    layout, run, split = layouts[0], read_run(layouts[0]), load_split(layouts[0])
-    if layout.is_own:
+    settings, split = runs[0].settings, runs[0].split
+    if runs[0].layout.is_own:
         found = ["The models were made elsewhere: nothing here says how they were trained or asked."]
     else:
-        official = run["data_label"] == "CIFAR-10"
-        found = [] if official else [f"The data are {run['data_label']}, not the official CIFAR-10."]
+        official = settings.data_label == "CIFAR-10"
+        found = [] if official else [f"The data are {settings.data_label}, not the official CIFAR-10."]
         if split.train_size != 20_000:
             found.append(f"Each model has {split.train_size:,} members; the design has 20,000.")
-        if not run["augment"]:
+        if not settings.augment:
             found.append("Training was without random crops and flips.")
         found += _shorter(configs)
-    if run.get("protocol", "sound") != "sound":
-        found.append(f"Protocol {run['protocol']}: choices of the authors' released code that move the numbers.")
-    found.append(f"Seeds: {len(layouts)}. Shadow models: {len(split.shadows)}.")
+    if settings.protocol != protocol.SOUND:
+        found.append(f"Protocol {settings.protocol}: choices of the authors' released code that move the numbers.")
+    found.append(f"Seeds: {len(runs)}. Shadow models: {len(split.shadows)}.")
     without = [short(str(version)) for version, result in nr.items() if "SAMIA" not in result["attacks"]]
     if without:
         found.append(f"SAMIA is left out for {', '.join(without)}: it needs sensitivities and a shadow.")
@@ -94,24 +95,21 @@ def _shorter(configs):
 
 # The members that stand out.
 
-def pictures(layout, data_dir):
+def pictures(run, data_dir):
     """(Dataset, "") of a run's pictures, or (None, why they are not at hand); nothing is downloaded."""
-    run = read_run(layout)
-    if layout.is_own:
+    data_dir = data_dir or run.settings.data_dir
+    if run.layout.is_own:
         return None, "pictures of models made elsewhere are not known to the run"
-    official = data_dir is None and layout.dataset == "cifar10"
+    official = data_dir is None and run.layout.dataset == "cifar10"
     if official and not any((images.DATASETS / name).exists() for name in images.OFFICIAL):
         return None, "CIFAR-10 is not in data/datasets/; --data_dir names a copy"
     try:
-        data = images.load(layout.dataset, data_dir, run["data_label"], run["image_size"])
+        return load_data(run, data_dir, run.settings.data_label), ""
     except CompLeakError as error:
         return None, str(error)
-    if data.fingerprint != load_split(layout).data_fingerprint:
-        return None, "the pictures found are not those of the run; --data_dir names others"
-    return data, ""
 
 
-def exposed(layout, nr, data):
+def exposed(run, nr, data):
     """The members with the highest score on the original, and how they score on every model; None without such scores.
 
     Returns {"attack", "columns": model names, "rows": [{"index", "label", "picture": PNG as base64 or None, "cells":
@@ -121,11 +119,11 @@ def exposed(layout, nr, data):
     if attack is None:
         return None
     models = {version: result for version, result in nr.items() if attack in result["attacks"]}
-    scores = {version: saved_scores(layout, version, "NR", result, [attack]) for version, result in models.items()}
-    arrays = attack_scores(layout, ORIGINAL, "NR", nr[ORIGINAL], [attack], ["index", "member"])
-    index, member, first = arrays["index"], arrays["member"], arrays[attack]
+    scores = {version: saved_scores(run, version, "NR", result, [attack]) for version, result in models.items()}
+    index, member, found = attack_scores(run, ORIGINAL, "NR", [attack])
+    first = found[attack]
     chosen = [row for row in np.argsort(-first, kind="stable") if member[row]][:EXPOSED]
-    labels = _labels(layout, data)
+    labels = _labels(run, data)
     rows = [{"index": int(index[row]), "label": labels(index[row]), "picture": _png(data, index[row]),
              "cells": [{"score": f"{values[attack][row]:.4g}", "share": _share(values[attack], ~members, row)}
                        for values, members in scores.values()]} for row in chosen]
@@ -136,13 +134,13 @@ def _share(scores, non_member, row):
     return f"{100 * np.mean(scores[non_member] >= scores[row]):.2f}%"
 
 
-def _labels(layout, data):
-    classes, path = read_run(layout)["classes"], layout.file(ORIGINAL, "target", "queries.npz")
+def _labels(run, data):
+    classes = run.settings.classes
     if data is not None:
         return lambda index: classes[data.labels[index]]
-    if not path.exists():
+    if not run.layout.file(ORIGINAL, "target", "queries.npz").exists():
         return lambda index: "-"
-    queries = load_queries(path, layout.command(ORIGINAL))
+    queries = run.queries(ORIGINAL, "target")
     return lambda index: classes[queries.labels[queries.rows(np.array([index]))[0]]]
 
 
@@ -156,15 +154,15 @@ def _png(data, index):
 
 # Several seeds.
 
-def main_rows(layout):
+def main_rows(run):
     """{attack and model in words: metrics}: a few NR attacks on every model, SR2's forest for every pair, every MR."""
     found = {f"{name}, {short(str(version))}": result["attacks"][name]
-             for version, result in read_results(layout, "NR").items()
+             for version, result in read_results(run, "NR").items()
              for name in ("SAMIA", *BARS) if name in result["attacks"]}
     found |= {f"{SR_CURVE}, original + {short(str(version))}": result["attacks"][SR_CURVE]
-              for version, result in read_results(layout, "SR").items()}
+              for version, result in read_results(run, "SR").items()}
     try:
-        found |= {f"MR, {name}": metrics for name, metrics in read_multi(layout)["attacks"].items()}
+        found |= {f"MR, {name}": metrics for name, metrics in read_multi(run)["attacks"].items()}
     except CompLeakError as error:
         print(f"MR is left out of the seeds: {error}")
     return found

@@ -5,18 +5,18 @@ import pandas as pd
 
 from attacks.arguments import open_run
 from attacks.saved import read_configs, read_multi, read_results
-from common.command import run
+from common.command import run as run_command
 from common.errors import CompLeakError
-from common.files import locked, read_json
+from common.files import locked
 from common.metrics import RESOLVABLE_NON_MEMBERS, resolvable
 from common.paths import ORIGINAL
+from evaluation.names import short
 from evaluation.writing import screen, write
+from models import protocol
 from models.arguments import parser
-from models.run import load_split
+from models.compression import describe
 
 RATES = {"acc": "ACC (%)", "auc": "AUC (%)", "tpr": "TPR at 0.1% FPR (%)", "tpr_1": "TPR at 1% FPR (%)"}
-SHORT = {"metric_based_": "metric", "train_based_": "train", "loss_threshold": "loss", "correctness": "correct",
-         "population": "pop", "pruning_": "pruned ", "quantization_": "", "clustering_": "cluster ", "(": "", ")": ""}
 TITLES = {
     "models": "The target, original and compressed: accuracy on the scored members and non-members, and size on disk",
     "C1": "CompLeakNR: each model attacked by itself",
@@ -37,13 +37,11 @@ class Table:
 
 # JSON values in, long-form frames of fractions out.
 
-def rows(labels, result, setting, attacks=None):
+def rows(labels, result, attacks=None):
     """One dictionary an attack: the labels, then rates with their intervals, all fractions.
 
-    result: values of a result file; setting: NR, SR or MR; attacks: which of them, default all, in the file's order.
+    result: values of a result file; attacks: which of them, default all, in the file's order.
     """
-    weights = result["inputs"]["weights"]
-    shadows = len(next(iter(weights.values())) if setting == "MR" else weights) - 1
     found = []
     for attack, metrics in result["attacks"].items():
         if attacks is not None and attack not in attacks:
@@ -53,13 +51,13 @@ def rows(labels, result, setting, attacks=None):
             low, high = metrics[f"{rate}_interval"] or (None, None)
             rates |= {rate: metrics[rate], f"{rate}_low": low, f"{rate}_high": high}
         kept = {key: metrics[key] for key in ("tpr_resolvable", "fpr_of_decision", "members", "non_members")}
-        found.append({**labels, "attack": attack, **rates, **kept, "shadows": shadows})
+        found.append({**labels, "attack": attack, **rates, **kept, "shadows": result["shadows"]})
     return found
 
 
 def nr_frame(nr):
     """C1 from {Version: NR values}: one row per model and attack."""
-    return pd.DataFrame([row for version, result in nr.items() for row in rows({"model": str(version)}, result, "NR")])
+    return pd.DataFrame([row for version, result in nr.items() for row in rows({"model": str(version)}, result)])
 
 
 def sr_frame(sr, nr):
@@ -68,24 +66,24 @@ def sr_frame(sr, nr):
     for version, result in sr.items():
         for setting, model in (("NR original", ORIGINAL), ("NR compressed", version)):
             if model in nr:
-                found += rows({"version": str(version), "setting": setting}, nr[model], "NR")
-        found += rows({"version": str(version), "setting": "SR"}, result, "SR")
+                found += rows({"version": str(version), "setting": setting}, nr[model])
+        found += rows({"version": str(version), "setting": "SR"}, result)
     return pd.DataFrame(found)
 
 
 def mr_frame(mr, sr, nr):
     """C3 from MR values, {Version: SR values} and {Version: NR values}: each group's MR, SR2 of its versions, RMIA."""
     found = []
-    for group, members in mr["inputs"]["groups"].items():
+    for group, members in mr["groups"].items():
         for name in [name for name in mr["attacks"] if name.rsplit(", ", 1)[0] == group]:
             setting = {"group": group, "setting": f"MR {name.rsplit(', ', 1)[1]}"}
-            found += [{**row, "attack": "MR"} for row in rows(setting, mr, "MR", [name])]
+            found += [{**row, "attack": "MR"} for row in rows(setting, mr, [name])]
         for version, result in sr.items():
             if str(version) in members:
                 setting = {"group": group, "setting": f"SR {version}"}
-                found += rows(setting, result, "SR", ["SR2 (LR)", "SR2 (RF)"])
+                found += rows(setting, result, ["SR2 (LR)", "SR2 (RF)"])
         if ORIGINAL in nr:
-            found += rows({"group": group, "setting": "NR original"}, nr[ORIGINAL], "NR", ["RMIA"])
+            found += rows({"group": group, "setting": "NR original"}, nr[ORIGINAL], ["RMIA"])
     return pd.DataFrame(found)
 
 
@@ -100,15 +98,6 @@ def models_frame(configs):
                       "bytes": config["bytes"], "ratio": config["ratio"], "epochs": config["settings"]["epochs"],
                       "weights": config["weights"]})
     return pd.DataFrame(found)
-
-
-def describe(version):
-    """What a version's degree means, in words."""
-    if version.technique == "pruning":
-        return f"sparsity {100 * float(version.degree):g}%"
-    if version.technique == "clustering":
-        return f"{version.degree} centroids a layer, {int(version.degree).bit_length() - 1} bits a weight"
-    return "8 bits a weight and activation" if version.technique == "quantization" else "none"
 
 
 # Frames of fractions in, text out.
@@ -153,13 +142,6 @@ def details(frame, by):
     return {name: text[frame[by] == name].drop(columns=by) for name in frame[by].unique()}
 
 
-def short(name):
-    """A model's or an attack's name, narrow."""
-    for long, brief in SHORT.items():
-        name = name.replace(long, brief)
-    return name
-
-
 def models_text(frame):
     """The models' frame as text: per cent and MB (10^6 bytes)."""
     text = pd.DataFrame({"model": frame["model"], "compression": frame["compression"]})
@@ -171,20 +153,23 @@ def models_text(frame):
     return text
 
 
-def caption(layout, name, frame, nr):
-    """Where a table's numbers come from: data, rows, members, seed, split, and for a claim shadows and intervals."""
-    split = load_split(layout)
-    settings = read_json(layout.result(ORIGINAL, "split.json"), layout.command(ORIGINAL))["run"]
+def caption(run, name, frame, nr):
+    """Where a table's numbers come from: data, rows, members, seed, split, protocol, and for a claim its shadows."""
+    split, settings = run.split, run.settings
     scored = split.target.scored
-    text = (f"{TITLES[name]}. Data {settings['data_label']}, {layout.model}: {2 * scored:,} rows of the target, "
+    text = (f"{TITLES[name]}. Data {settings.data_label}, {run.layout.model}: {2 * scored:,} rows of the target, "
             f"{scored:,} of them members; each model has {split.train_size:,} members; seed {split.seed}, "
             f"split {split.fingerprint}")
+    if settings.protocol != protocol.SOUND:
+        text += f"; protocol {settings.protocol}, which is not the sound one"
     if name == "models":
         return text + "."
     shadows = " or ".join(map(str, sorted(frame["shadows"].unique())))
     text += f"; attacks fitted on {shadows} shadow model(s)" if shadows != "0" else "; no shadow model, so no ACC"
-    if any("RMIA" in result["attacks"] for result in nr.values()):
-        text += f"; RMIA with a = {' or '.join(sorted({str(result['inputs']['rmia_a']) for result in nr.values()}))}"
+    chosen = {str(result["attacks"]["RMIA"]["inputs"]["options"]["rmia_a"]) for result in nr.values()
+              if "RMIA" in result["attacks"]}
+    if chosen:
+        text += f"; RMIA with a = {' or '.join(sorted(chosen))}"
     text += ". Per cent; 95% intervals in brackets, of the AUC by DeLong, of ACC and TPR by bootstrap."
     if not frame["tpr_resolvable"].all():
         text += f" TPR at 0.1% FPR is not resolvable with fewer than {RESOLVABLE_NON_MEMBERS:,} non-members."
@@ -193,64 +178,64 @@ def caption(layout, name, frame, nr):
 
 # The tables themselves.
 
-def models_table(layout):
+def models_table(run):
     """The models ready to show: accuracy in per cent, size in MB."""
-    return models_text(models_frame(read_configs(layout)))
+    return models_text(models_frame(read_configs(run)))
 
 
-def nr_table(layout):
+def nr_table(run):
     """C1 ready to show: per cent with intervals, one row per model and attack."""
-    return readable(nr_frame(read_results(layout, "NR")))
+    return readable(nr_frame(read_results(run, "NR")))
 
 
-def sr_table(layout):
+def sr_table(run):
     """C2 ready to show: per cent with intervals, one row per pair, setting and attack."""
-    return readable(sr_frame(read_results(layout, "SR"), read_results(layout, "NR")))
+    return readable(sr_frame(read_results(run, "SR"), read_results(run, "NR")))
 
 
-def mr_table(layout):
+def mr_table(run):
     """C3 ready to show: one row per group, setting and attack; CompLeakError where MR has not been run."""
-    return readable(mr_frame(read_multi(layout), read_results(layout, "SR"), read_results(layout, "NR")))
+    return readable(mr_frame(read_multi(run), read_results(run, "SR"), read_results(run, "NR")))
 
 
-def build(layout):
+def build(run):
     """Every Table that the run's files allow; what is missing is named in one line each."""
-    made, configs = [], read_configs(layout)
+    made, configs = [], read_configs(run)
     if configs:
         frame = models_frame(configs)
-        made.append(Table("models", caption(layout, "models", frame, {}), frame, {"Models": models_text(frame)}))
-    nr, sr = read_results(layout, "NR"), read_results(layout, "SR")
+        made.append(Table("models", caption(run, "models", frame, {}), frame, {"Models": models_text(frame)}))
+    nr, sr = read_results(run, "NR"), read_results(run, "SR")
     if nr:
         frame = nr_frame(nr)
         blocks = overview(frame, "model", "attack") | details(frame, "attack")
-        made.append(Table("C1", caption(layout, "C1", frame, nr), frame, blocks))
+        made.append(Table("C1", caption(run, "C1", frame, nr), frame, blocks))
     if sr:
         frame = sr_frame(sr, nr)
         # NR on the original is the same beside every version: one column of its own says it once.
         model = frame["version"].where(frame["setting"] != "NR original", str(ORIGINAL))
         blocks = overview(frame.assign(model=model), "attack", "model") | details(frame, "version")
-        made.append(Table("C2", caption(layout, "C2", frame, nr), frame, blocks))
+        made.append(Table("C2", caption(run, "C2", frame, nr), frame, blocks))
     try:
-        frame = mr_frame(read_multi(layout), sr, nr)
-        made.append(Table("C3", caption(layout, "C3", frame, nr), frame, details(frame, "group")))
+        frame = mr_frame(read_multi(run), sr, nr)
+        made.append(Table("C3", caption(run, "C3", frame, nr), frame, details(frame, "group")))
     except CompLeakError as error:
         print(f"C3 is left out: {error}")
     return made
 
 
 def main(argv=None):
-    args = parser(__doc__).parse_args(argv)
-    layout, _, _ = open_run(args)
-    with locked(layout.tables / "tables"):
-        made = build(layout)
+    run = open_run(parser(__doc__).parse_args(argv))
+    folder = run.layout.tables
+    with locked(folder / "tables"):
+        made = build(run)
         for table in made:
-            write(table, layout.tables)
+            write(table, folder)
     for table in made:
         if table.name != "models":
             rates = [heading for heading in table.blocks if heading in RATES.values()]
             print("\n" + screen(table, rates or list(table.blocks)))
-    print(f"{', '.join(table.name for table in made) or 'no table'} written to {layout.tables} (.md, .csv, .tex)")
+    print(f"{', '.join(table.name for table in made) or 'no table'} written to {folder} (.md, .csv, .tex)")
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main)

@@ -1,10 +1,14 @@
-"""The flags that every command shares, and those of every command that trains models."""
+"""The flags that every command shares, those of every command that trains models, and what they ask for."""
 import argparse
+from dataclasses import dataclass
+from pathlib import Path
 
 from common.command import Parser, positive
-from common.paths import OWN
+from common.paths import OWN, Layout
 from data.images import NAMES
+from models import protocol
 from models.networks import NETWORKS
+from models.run import GIVEN
 
 
 def parser(description, several_runs=False, datasets=(*NAMES, OWN.dataset), models=(*NETWORKS, OWN.model)):
@@ -41,7 +45,8 @@ def training_parser(description, lr, epochs_flag, epochs):
                         "downloaded to data/datasets/)")
     p.add_argument("--data_label", default=None, help="name of an imagefolder set in tables (default: the folder's)")
     p.add_argument("--amp", choices=("auto", "off"), default="auto",
-                   help="bfloat16 autocast in training where the device has it, or float32")
+                   help="bfloat16 autocast in training where the device has it, or float32; the run's first training "
+                        "decides for all")
     p.add_argument("--query_rows", choices=("all", "scored"), default="all",
                    help="query every picture of both pools, or only those that attacks are fitted and scored on")
     p.add_argument("--worlds", nargs="+", default=None, metavar="WORLD",
@@ -49,4 +54,45 @@ def training_parser(description, lr, epochs_flag, epochs):
                         "(default: all)")
     p.add_argument("--sensitivity", action=argparse.BooleanOptionalAction, default=True,
                    help="measure sensitivities, which SAMIA alone needs and which cost ten queries a scored picture")
+    p.add_argument("--retrain", action="store_true",
+                   help="make models again that are finished with other settings; without it such a command is refused")
     return p
+
+
+def layout_of(args, run_dir=None):
+    """The Layout that the shared flags name, in run_dir where --run_dir names several."""
+    return Layout(Path(run_dir or args.run_dir), args.dataset_name, args.model_name)
+
+
+def given_settings(args):
+    """The run's settings that the command line names: {name: value}."""
+    given = {name: getattr(args, name, None) for name in GIVEN}
+    if given["protocol"] is not None:
+        given["protocol"] = protocol.name(given["protocol"])
+    return {name: value for name, value in given.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a training command asks for; given: the run's settings that it names (`given_settings`)."""
+
+    layout: Layout
+    given: dict
+    num_cls: int | None
+    epochs: int
+    lr: float
+    batch_size: int
+    amp: str
+    device: str
+    data_dir: str | None
+    data_label: str | None
+    query_rows: str
+    sensitivity: bool
+    worlds: tuple | None
+    retrain: bool
+
+
+def training_request(args):
+    """The Request of a training command's arguments."""
+    own = {name: getattr(args, name) for name in Request.__dataclass_fields__ if name not in ("layout", "given")}
+    return Request(layout_of(args), given_settings(args), **own)

@@ -1,5 +1,4 @@
 """Models made elsewhere: ask any PyTorch module, read bare files of answers, and find the rows that can be scored."""
-import hashlib
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ import torch
 
 from common.errors import CompLeakError
 from common.files import FORMAT, read_npz, save_arrays
+from common.provenance import digest
 from common.seeds import derive_seed
 from data.splits import SCORED_AT_MOST, Split, check_disjoint, make_world
 from models.queries import logits_of, losses, sensitivity_of
@@ -41,16 +41,7 @@ class Outputs:
     def weights(self):
         """16 hex digits that name these answers, and so stand for the model that gave them."""
         parts = (self.logits, self.losses, self.labels, self.index, self.member, self.scored, *(self.sensitivity or ()))
-        return fingerprint(*parts)
-
-
-def fingerprint(*arrays):
-    """16 hex digits that name some arrays, in order."""
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(f"{array.dtype} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array))
-    return digest.hexdigest()[:16]
+        return digest(*parts)
 
 
 def ask(model, inputs, labels, member, index, folder, scored=None, sensitivity=True, seed=0):
@@ -74,7 +65,7 @@ def ask(model, inputs, labels, member, index, folder, scored=None, sensitivity=T
         check({"logits": logits, "labels": labels, "index": index, "member": member, "scored": scored}, "ask")
         arrays = {"logits": logits, "labels": labels[order].astype(np.int64), "index": index[order].astype(np.int64),
                   "member": member[order], "scored": scored[order]}
-        meta = {"made_by": "models.audit.ask", "weights": fingerprint(logits, arrays["index"])}
+        meta = {"made_by": "models.audit.ask", "weights": digest(logits, arrays["index"])}
         save_arrays(Path(folder) / "queries.npz", meta, losses=losses(logits, arrays["labels"]), **arrays)
         if sensitivity:
             rows = order[arrays["scored"]]
@@ -138,7 +129,7 @@ def read_outputs(path, sensitivity_path=None):
 
     sensitivity_path: a file of index and sensitivity, read where it exists. Raises CompLeakError, naming the file.
     """
-    arrays, meta = read_npz(path, None, "what made it")
+    arrays, meta = read_npz(path)
     if "format" in meta and meta["format"] != FORMAT:
         raise CompLeakError(f"{path} has format {meta['format']!r}, this version reads {FORMAT}")
     check(arrays, path)
@@ -155,7 +146,7 @@ def read_outputs(path, sensitivity_path=None):
 
 
 def _read_sensitivity(path, meta, kept):
-    arrays, own = read_npz(path, ("index", "sensitivity"), "what made it")
+    arrays, own = read_npz(path, ("index", "sensitivity"))
     index, values = arrays["index"], arrays["sensitivity"]
     if own.get("format", FORMAT) != FORMAT or own.get("weights") != meta.get("weights"):
         raise CompLeakError(f"{path} is of another format or model than queries.npz beside it: make both again")

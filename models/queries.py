@@ -1,6 +1,7 @@
 """What an attacker sees of a model: its answers to every picture, and how they move under noise."""
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +9,17 @@ import torch
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from common.errors import CompLeakError
+from common.errors import CompLeakError, FileError
 from common.files import FORMAT, load_arrays
+from common.provenance import identity
 from common.seeds import derive_seed
 from data.augment import crop_and_flip, draw, normalise
+from models import protocol
 
 BATCH = 250
 SENSITIVITY_SAMPLES = 10
 SENSITIVITY_EPSILON = 1e-3
+ASKED = {"samples": SENSITIVITY_SAMPLES, "epsilon": SENSITIVITY_EPSILON}  # how sensitivities are measured
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,17 @@ class Queries:
     member: np.ndarray
     meta: dict
 
+    @cached_property
+    def identity(self):
+        """Names these answers, whatever model gave them: their own bytes and how they were asked."""
+        arrays = {name: getattr(self, name) for name in ("logits", "labels", "index", "member")}
+        return identity(arrays, {"choices": self.asked})
+
+    @property
+    def asked(self):
+        """The released protocol's choices that these answers were asked under, in its order."""
+        return [choice for choice in protocol.QUERIES if self.meta.get(choice)]
+
     def holds(self, index):
         """Whether all of these pictures were queried."""
         return bool(np.isin(index, self.index).all())
@@ -42,8 +57,9 @@ class Queries:
         at = np.minimum(np.searchsorted(self.index, index), len(self.index) - 1)
         if not np.array_equal(self.index[at], index):
             missing = int((self.index[at] != index).sum())
-            raise CompLeakError(f"{missing} of the pictures asked for are not in the queries of {self.meta['version']}/"
-                                f"{self.meta['world']}: query again with --query_rows all")
+            raise CompLeakError(f"{missing} of the pictures asked for are not in the queries of "
+                                f"{self.meta.get('variant')}/{self.meta.get('world')}: query again with --query_rows "
+                                "all")
         return at
 
 
@@ -134,19 +150,19 @@ def losses(logits, labels):
     return F.cross_entropy(logits, labels, reduction="none").float().numpy()
 
 
-def load_queries(path, made_by):
-    """The Queries in a file, their shapes and types checked."""
-    arrays, meta = load_arrays(path, ("logits", "losses", "labels", "index", "member"), made_by)
+def load_queries(path):
+    """The Queries in a file, their shapes and types checked; FileError where they are not what they should be."""
     kinds = {"logits": ("f", 2), "losses": ("f", 1), "labels": ("i", 1), "index": ("i", 1), "member": ("b", 1)}
+    arrays, meta = load_arrays(path, kinds)
     for name, (kind, ndim) in kinds.items():
         if arrays[name].ndim != ndim or arrays[name].dtype.kind != kind:
-            raise CompLeakError(f"{path}: {name} is {arrays[name].dtype} {arrays[name].shape}, not the "
-                                f"same number of rows of type {kind!r} in {ndim} dimension(s); run {made_by}")
+            raise FileError.damaged(path, f"{name} is {arrays[name].dtype} {arrays[name].shape}, not of type {kind!r} "
+                                    f"in {ndim} dimension(s)")
     n = len(arrays["index"])
     if any(len(array) != n for array in arrays.values()):
-        raise CompLeakError(f"{path}: its arrays do not have the same number of rows; run {made_by}")
+        raise FileError.damaged(path, "its arrays do not have the same number of rows")
     if not np.isfinite(arrays["logits"]).all() or (np.diff(arrays["index"]) <= 0).any():
-        raise CompLeakError(f"{path}: logits must be finite and index ascending without repeats; run {made_by}")
+        raise FileError.damaged(path, "logits must be finite and index ascending without repeats")
     return Queries(**arrays, meta=meta)
 
 
@@ -155,8 +171,8 @@ def is_current(path, meta, index=None):
     if not Path(path).exists():
         return False
     try:
-        arrays, found = load_arrays(path, None, "the command again")
-    except CompLeakError as error:
+        arrays, found = load_arrays(path)
+    except FileError as error:
         print(f"{error}; making it again")
         return False
     return found == {"format": FORMAT, **meta} and (index is None or np.array_equal(arrays["index"], index))

@@ -1,48 +1,126 @@
-"""What all stages of a run share, as train.py saved it in split.json: its settings and its split."""
-from common.errors import CompLeakError, UsageError
+"""A run: the settings and the split that all its stages share, as train.py saved them, and its files."""
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+
+from common.errors import CompLeakError, FileError, UsageError
 from common.files import read_json
-from common.paths import ORIGINAL
+from common.paths import ORIGINAL, Layout
 from data import splits
-from models import protocol
-
-RUN_DEFAULTS = {"seed": 0, "shadow_num": 1, "train_size": None, "image_size": 32, "augment": True,
-                "protocol": protocol.SOUND}
-
-
-def given_settings(args):
-    """The run's settings that the command line names."""
-    given = {name: getattr(args, name, None) for name in RUN_DEFAULTS}
-    if given["protocol"] is not None:
-        given["protocol"] = protocol.name(given["protocol"])
-    return {name: value for name, value in given.items() if value is not None}
+from models import hints, protocol
+from models.compression import ordered, paper_versions
+from models.queries import load_queries
 
 
-def read_run(layout):
-    """The settings that all stages of a run share, as train.py saved them; CompLeakError where they are damaged."""
-    path, made_by = layout.result(ORIGINAL, "split.json"), layout.command(ORIGINAL)
-    saved = read_json(path, made_by)
-    run = saved.get("run") if isinstance(saved, dict) else None
-    if not isinstance(run, dict) or not {*RUN_DEFAULTS, "data_label", "classes"} - {"protocol"} <= run.keys():
-        raise CompLeakError(f"{path} is damaged (it lacks the run's settings): delete it and run {made_by}")
-    # Runs that do not name a protocol were made before there was a choice.
-    return {"protocol": protocol.SOUND, **run}
+@dataclass(frozen=True)
+class Settings:
+    """What every stage of a run has in common.
+
+    image_size in pixels a side; train_size: members of each model; augment: random crop and flip in training;
+    bfloat16: arithmetic of training, None where no model was trained; outputs: of an audit, which answers were read.
+    """
+
+    seed: int = 0
+    shadow_num: int = 1
+    train_size: int | None = None
+    image_size: int | None = 32
+    augment: bool | None = True
+    protocol: str = protocol.SOUND
+    bfloat16: bool | None = None
+    data_label: str = ""
+    classes: tuple = ()
+    data_dir: str | None = None
+    outputs: dict | None = None
+
+    @property
+    def choices(self):
+        """Choices of the released protocol that are switched on."""
+        return protocol.parse(self.protocol)
+
+    def as_json(self):
+        """Plain values; what is unknown is not mentioned."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()
+                if value is not None or name in ("train_size", "image_size", "augment")}
+
+    @classmethod
+    def of_json(cls, values):
+        """The settings that `as_json` gave; ValueError for values that are none."""
+        needed = {"seed", "shadow_num", "train_size", "image_size", "augment", "data_label", "classes"}
+        if not isinstance(values, dict) or not needed <= values.keys():
+            raise ValueError("it lacks the run's settings")
+        known = {field.name for field in fields(cls)}
+        return cls(**{**{name: value for name, value in values.items() if name in known},
+                      "classes": tuple(values["classes"])})
 
 
-def saved_run(layout, args, fixed):
-    """The run's settings; UsageError for a flag that contradicts one of those named in `fixed`."""
-    saved = read_run(layout)
-    for name, value in given_settings(args).items():
-        if name in fixed and value != saved[name]:
-            raise UsageError(f"--{name} {value}: the run in {layout.root()} has {name} {saved[name]}; leave the flag "
-                             "out, or train with it in another --run_dir")
-    return saved
+GIVEN = ("seed", "shadow_num", "train_size", "image_size", "augment", "protocol")  # settings that have flags
 
 
-def load_split(layout):
-    """The saved split of a run, checked for disjointness."""
-    path = layout.result(ORIGINAL, "split.json")
-    made_by = layout.command(ORIGINAL)
-    try:
-        return splits.from_json(read_json(path, made_by))
-    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
-        raise CompLeakError(f"{path} is damaged ({error!r}): delete it and run {made_by}") from error
+class Run:
+    """One run's folder; what it reads is read once."""
+
+    def __init__(self, layout: Layout):
+        self.layout, self.known = layout, {}  # known: identities of answers that were read
+
+    @property
+    def path(self):
+        """Where settings and split lie."""
+        return self.layout.result(ORIGINAL, "split.json")
+
+    @cached_property
+    def _saved(self):
+        with hints.mending(lambda: hints.training(self.layout)):
+            return read_json(self.path)
+
+    @cached_property
+    def settings(self):
+        """The Settings; FileError where they are missing or damaged."""
+        with hints.mending(lambda: hints.training(self.layout)):
+            try:
+                return Settings.of_json(self._saved.get("run"))
+            except (ValueError, TypeError) as error:
+                raise FileError.damaged(self.path, error) from error
+
+    @cached_property
+    def split(self):
+        """The Split, checked for disjointness; FileError where it is missing or damaged."""
+        with hints.mending(lambda: hints.training(self.layout)):
+            try:
+                return splits.from_json(self._saved)
+            except CompLeakError as error:
+                raise FileError.damaged(self.path, error) from error
+            except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
+                raise FileError.damaged(self.path, repr(error)) from error
+
+    def contradicted(self, given, fixed):
+        """Raises UsageError for a given setting, one of `fixed`, that is not the run's."""
+        for name, value in given.items():
+            if name in fixed and value != getattr(self.settings, name):
+                raise UsageError(f"--{name} {value}: the run in {self.layout.root()} has {name} "
+                                 f"{getattr(self.settings, name)}; leave the flag out, or train with it in another "
+                                 "--run_dir")
+
+    def versions(self):
+        """The versions whose target is here, original first, in the paper's order."""
+        return ordered(self.layout.present())
+
+    def wanted(self):
+        """The versions that a whole run has: the paper's and all others here, or those that an audit brought along."""
+        return self.versions() if self.layout.is_own else ordered({*paper_versions(), *self.layout.present()})
+
+    def config(self, version, world="target"):
+        """What is recorded of one model: settings, accuracy, size."""
+        with self.mending(version):
+            return read_json(self.layout.file(version, world, "config.json"))
+
+    def queries(self, version, world):
+        """The Queries of one model."""
+        with self.mending(version):
+            return load_queries(self.layout.file(version, world, "queries.npz"))
+
+    def mending(self, version):
+        """Names the training command of a version in the message of a file that cannot be used."""
+        return hints.mending(lambda: hints.training(self.layout, version))
+
+    def stale(self, path, version, why):
+        """A CompLeakError: a file of one model that does not fit the run's others; why: what is wrong with it."""
+        return CompLeakError(f"{path} {why}: run {hints.training(self.layout, version)} again")

@@ -1,4 +1,4 @@
-"""The only training loop. Pruning, quantisation and clustering hook into it; none has a loop of its own."""
+"""The only training loop. Compression techniques hook into it; none has a loop of its own."""
 import json
 import math
 import time
@@ -53,7 +53,7 @@ class LastEpoch:
         """Take back what `state_dict` gave."""
 
 
-class Technique:
+class Hooks:
     """What a compression technique adds to the loop; the base class is plain training."""
 
     def parameter_groups(self, model, weight_decay):
@@ -77,7 +77,16 @@ class Technique:
         """Take back what `state_dict` gave."""
 
 
-def train(model, images, labels, statistics, recipe, technique, progress, log_path, description, selection=None):
+@dataclass(frozen=True)
+class Session:
+    """A model ready to be trained: the network, what hooks into its training, pack(model) → its tensors on disk."""
+
+    model: torch.nn.Module
+    hooks: Hooks
+    pack: object
+
+
+def train(model, images, labels, statistics, recipe, hooks, progress, log_path, description, selection=None):
     """Train a model in place on members alone; goes on from a progress file where there is one.
 
     images [n, h, w, 3] uint8 and labels [n] int64 lie on the model's device; statistics is (mean, std).
@@ -87,18 +96,18 @@ def train(model, images, labels, statistics, recipe, technique, progress, log_pa
     Raises CompLeakError when the loss or a weight stops being finite; no such state is saved.
     """
     device, selection = images.device, selection or LastEpoch()
-    groups = technique.parameter_groups(model, WEIGHT_DECAY)
+    groups = hooks.parameter_groups(model, WEIGHT_DECAY)
     optimizer = torch.optim.SGD(groups, lr=recipe.lr, momentum=MOMENTUM, fused=True)
     n = len(images)
     starts = [s for s in range(0, n, recipe.batch_size) if n - s > 1 or n == 1]  # BatchNorm needs two pictures
-    first_epoch, first_step, totals = _resume(progress, model, optimizer, technique, selection, device)
+    first_epoch, first_step, totals = _resume(progress, model, optimizer, hooks, selection, device)
     saved_at = time.monotonic()
     bar = tqdm(total=recipe.epochs * len(starts), initial=first_epoch * len(starts) + first_step, unit="step",
                desc=description, mininterval=1)
     for epoch in range(first_epoch, recipe.epochs):
         began = time.monotonic()
         model.train()
-        technique.start_epoch(epoch, recipe.epochs)
+        hooks.start_epoch(epoch, recipe.epochs)
         for group in optimizer.param_groups:
             group["lr"] = cosine(recipe.lr, epoch, recipe.epochs)
         plan = EpochPlan(n, recipe, epoch, device)
@@ -106,11 +115,11 @@ def train(model, images, labels, statistics, recipe, technique, progress, log_pa
             rows = plan.order[starts[step] : starts[step] + recipe.batch_size]
             pictures = plan.pictures(images, rows)
             torch.manual_seed(derive_seed(recipe.seed, "dropout", epoch, step))
-            totals += _step(model, normalise(pictures, *statistics), labels[rows], optimizer, technique, recipe)
+            totals += _step(model, normalise(pictures, *statistics), labels[rows], optimizer, hooks, recipe)
             bar.update()
             if time.monotonic() - saved_at > SAVE_EVERY:
                 _check(model, totals, epoch, recipe, description)
-                progress.save(_state(model, optimizer, technique, selection, epoch, step + 1, totals))
+                progress.save(_state(model, optimizer, hooks, selection, epoch, step + 1, totals))
                 saved_at = time.monotonic()
         _check(model, totals, epoch, recipe, description)
         loss, accuracy = (totals[:2] / totals[2]).tolist()
@@ -147,7 +156,7 @@ def cosine(lr, epoch, epochs):
     return 0.5 * lr * (1 + math.cos(math.pi * epoch / epochs))
 
 
-def _step(model, x, y, optimizer, technique, recipe):
+def _step(model, x, y, optimizer, hooks, recipe):
     with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=recipe.bfloat16):
         logits = model(x)
     logits = logits.float()
@@ -157,9 +166,9 @@ def _step(model, x, y, optimizer, technique, recipe):
     if recipe.l2_term:
         trained = [parameter for parameter in model.parameters() if parameter.grad is not None]
         torch._foreach_add_([parameter.grad for parameter in trained], trained, alpha=L2_TERM)
-    technique.after_backward()
+    hooks.after_backward()
     optimizer.step()
-    technique.after_step()
+    hooks.after_step()
     return torch.stack([loss.detach() * len(y), (logits.argmax(1) == y).sum(), loss.new_full((), len(y))])
 
 
@@ -172,18 +181,18 @@ def _check(model, totals, epoch, recipe, description):
                             "smaller --lr (what was saved before is kept)")
 
 
-def _state(model, optimizer, technique, selection, epoch, step, totals):
-    return {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "technique": technique.state_dict(),
+def _state(model, optimizer, hooks, selection, epoch, step, totals):
+    return {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "technique": hooks.state_dict(),
             "selection": selection.state_dict(), "epoch": epoch, "step": step, "totals": totals}
 
 
-def _resume(progress, model, optimizer, technique, selection, device):
+def _resume(progress, model, optimizer, hooks, selection, device):
     state = progress.load()
     if state is None:
         return 0, 0, torch.zeros(3, device=device)
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
-    technique.load_state_dict(state["technique"])
+    hooks.load_state_dict(state["technique"])
     selection.load_state_dict(state.get("selection", {}))
     return state["epoch"], state["step"], state["totals"].to(device)
 

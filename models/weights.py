@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
-from common.errors import CompLeakError
+from common.errors import FileError
 from common.files import atomic, checksum
-from models.compression import clustering, int8, pruning
+from models.compression import TECHNIQUES
 from models.networks import build
 
 FORMAT = 1
@@ -43,29 +43,29 @@ def _save(value, beside):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
 
 
-def read_weights(path, made_by):
+def read_weights(path):
     """What `save_weights` wrote: {"tensors", "settings", "fingerprint"}.
 
-    Raises CompLeakError for a missing, truncated or changed file; nothing in it can run code.
+    Raises FileError for a missing, truncated or changed file; nothing in it can run code.
     """
-    saved = read_tensors(path, made_by)
+    saved = read_tensors(path)
     if saved is None:
-        raise CompLeakError(f"{path} is missing: run {made_by}")
+        raise FileError.missing(path)
     try:
         form = dict(saved)["format"]
         intact = form == FORMAT and fingerprint(saved["tensors"]) == saved["fingerprint"] and \
             checksum(saved["fingerprint"], saved["settings"]) == saved["checksum"]
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):
-        raise CompLeakError(f"{path} is damaged or not one of this project's: delete it and run {made_by}") from None
+        raise FileError.damaged(path, "it is not one of this project's") from None
     if form != FORMAT:
-        raise CompLeakError(f"{path} has format {form!r}, this version reads {FORMAT}: run {made_by}")
+        raise FileError(path, f"has format {form!r}, this version reads {FORMAT}")
     if not intact:
-        raise CompLeakError(f"{path} is damaged (its contents changed): delete it and run {made_by}")
+        raise FileError.damaged(path, "its contents changed")
     return {**saved, "settings": json.loads(saved["settings"])}
 
 
-def read_tensors(path, made_by):
-    """A file of tensors and plain values, or None where there is none; CompLeakError where it is damaged."""
+def read_tensors(path):
+    """A file of tensors and plain values, or None where there is none; FileError where it is damaged."""
     try:
         with zipfile.ZipFile(path) as archive:  # torch does not look at the checksums it writes
             if archive.testzip():
@@ -76,8 +76,7 @@ def read_tensors(path, made_by):
     except PermissionError:
         raise
     except Exception as error:  # torch raises half a dozen types for a damaged archive
-        first = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise CompLeakError(f"{path} is damaged or truncated ({first}): delete it and run {made_by}") from error
+        raise FileError.damaged(path, error) from error
 
 
 class Progress:
@@ -89,8 +88,8 @@ class Progress:
     def load(self):
         """The saved state, or None where there is none or it belongs to other settings."""
         try:
-            state = read_tensors(self.path, "the command again")
-        except CompLeakError as error:
+            state = read_tensors(self.path)
+        except FileError as error:
             print(f"{error}; starting this model afresh")
             return None
         mine = isinstance(state, dict) and state.get("settings") == self.settings
@@ -107,13 +106,14 @@ class Progress:
 def load_model(saved, device="cpu"):
     """The network, in evaluation mode and channels_last, of any version that `read_weights` returned."""
     settings, tensors = saved["settings"], saved["tensors"]
-    technique = settings["technique"]
-    if technique == "quantization":
-        return int8.load_int8(tensors).to(device)
-    model = build(settings["model"], settings["num_cls"], seed=0)
-    if technique == "pruning":
-        tensors = pruning.unpack(tensors)
-    elif technique == "clustering":
-        tensors = clustering.unpack(tensors, int(settings["degree"]).bit_length() - 1)
-    model.load_state_dict(tensors)
+    if settings["technique"] is None:
+        model = empty(settings)
+        model.load_state_dict(tensors)
+    else:
+        model = TECHNIQUES[settings["technique"]].load(tensors, settings["degree"], lambda: empty(settings))
     return model.to(device, memory_format=torch.channels_last).eval()
+
+
+def empty(settings):
+    """The float network that a model's settings name, freshly initialised."""
+    return build(settings["model"], settings["num_cls"], seed=0)

@@ -1,19 +1,27 @@
 """What several test files need: small picture folders, and runs whose models' answers are made up."""
 import signal
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from attacks.results import evaluate_all, save
+from attacks import mr, nr, sr
+from attacks.attack import Options, Scored
+from attacks.inputs import identities
+from attacks.results import Results
+from attacks.saved import context_of
 from common.files import read_json, save_arrays, write_json
-from common.paths import ALL_VERSIONS, ORIGINAL, Layout
+from common.paths import ORIGINAL, Layout
 from data import splits
 from data.images import CIFAR10_CLASSES
+from models.compression import paper_versions
 from models.queries import losses
-from models.run import RUN_DEFAULTS
+from models.run import Run, Settings
 
+PAPER = tuple(paper_versions())
 ROOT = Path(__file__).resolve().parent.parent
 NR_ATTACKS = ("metric_based_1", "metric_based_2", "train_based_2 (RF)", "RMIA")
 
@@ -58,9 +66,9 @@ def made_up_run(tmp_path):
     def make(versions, leak=0.0, seed=0, n=4000, classes=10, shadow_num=1, folder="run"):
         layout = Layout(tmp_path / folder, "digits", "resnet18")
         split = splits.make_split(n, seed, shadow_num, data_fingerprint="made up")
-        run = {"seed": seed, "shadow_num": shadow_num, "train_size": split.train_size, "image_size": 8, "augment": True,
-               "data_label": "made up", "classes": [str(c) for c in range(classes)]}
-        write_json(layout.result(ORIGINAL, "split.json"), {"run": run, **splits.to_json(split)})
+        settings = Settings(seed=seed, shadow_num=shadow_num, train_size=split.train_size, image_size=8,
+                            data_label="made up", classes=tuple(str(c) for c in range(classes)))
+        write_json(layout.result(ORIGINAL, "split.json"), {"run": settings.as_json(), **splits.to_json(split)})
         rng = np.random.default_rng(splits.derive_seed(seed, "answers"))
         labels = rng.integers(classes, size=n)
         for version in [ORIGINAL, *versions]:
@@ -71,8 +79,8 @@ def made_up_run(tmp_path):
     return make
 
 
-def write_answers(layout, version, world, split, labels, leak, classes, rng):
-    """queries.npz, sensitivity.npz and config.json of one made-up model."""
+def write_answers(layout, version, world, split, labels, leak, classes, rng, moved=True):
+    """queries.npz, sensitivity.npz (moved) and config.json of one made-up model."""
     index, evaluation = np.arange(split.n), np.sort(world.evaluation)
     member = np.isin(index, world.members)
     logits = rng.normal(size=(split.n, classes)).astype(np.float32)
@@ -82,9 +90,10 @@ def write_answers(layout, version, world, split, labels, leak, classes, rng):
             "data": split.data_fingerprint}
     save_arrays(layout.file(version, world.name, "queries.npz"), {**meta, "rows": "all"}, logits=logits,
                 losses=losses(logits, labels), labels=labels, index=index, member=member)
-    sensitivity = rng.exponential(size=(len(evaluation), classes)).astype(np.float32)
-    save_arrays(layout.file(version, world.name, "sensitivity.npz"), {**meta, "seed": split.seed}, index=evaluation,
-                sensitivity=sensitivity)
+    if moved:
+        sensitivity = rng.exponential(size=(len(evaluation), classes)).astype(np.float32)
+        save_arrays(layout.file(version, world.name, "sensitivity.npz"), {**meta, "seed": split.seed},
+                    index=evaluation, sensitivity=sensitivity)
     correct = logits.argmax(1) == labels
     write_json(layout.file(version, world.name, "config.json"),
                {"settings": {"technique": version.technique, "degree": version.degree}, "weights": meta["weights"],
@@ -93,57 +102,89 @@ def write_answers(layout, version, world, split, labels, leak, classes, rng):
                 "before": {"accuracy_in": 1.0, "accuracy_out": 0.5, "bytes": 1000}})
 
 
+@pytest.fixture(scope="session")
+def made_up():
+    """The functions that make up answers, results and configurations, for tests with runs of their own."""
+    return SimpleNamespace(answers=write_answers, scores=save_scores, config=write_config)
+
+
 @pytest.fixture
 def edit_json():
     """edit(path, **changes): change values of a JSON file in place."""
 
     def edit(path, **changes):
-        write_json(path, {**read_json(path, ""), **changes})
+        write_json(path, {**read_json(path), **changes})
 
     return edit
 
 
 @pytest.fixture(scope="session")
 def scored_run():
-    """make(folder, seed, label, data, scored, versions) → Layout of a run with results and made-up scores, no models.
+    """make(folder, seed, label, data, scored, versions) → Run with results and made-up scores, answers of few classes.
 
     data: a Dataset, whose pictures then belong to the run, or None; scored: members, and as many non-members.
     """
 
-    def make(folder, seed=0, label="made up", data=None, scored=300, versions=ALL_VERSIONS):
-        layout = Layout(folder, "digits", "resnet18")
+    def make(folder, seed=0, label="made up", data=None, scored=300, versions=PAPER):
+        run = Run(Layout(folder, "digits", "resnet18"))
         n, known = (len(data.labels), data.fingerprint) if data else (6 * scored, "made up")
         split = splits.make_split(n, seed, train_size=n // 2 - scored, data_fingerprint=known)
-        run = {**RUN_DEFAULTS, "seed": seed, "train_size": split.train_size, "image_size": 8, "data_label": label,
-               "classes": [str(c) for c in range(10)]}
-        write_json(layout.result(ORIGINAL, "split.json"), {"run": run, **splits.to_json(split)})
+        settings = Settings(seed=seed, train_size=split.train_size, image_size=8, data_label=label,
+                            classes=tuple(str(c) for c in range(10)))
+        write_json(run.path, {"run": settings.as_json(), **splits.to_json(split)})
         rng, index = np.random.default_rng(seed), np.sort(split.target.evaluation)
         member, known_to_all = np.isin(index, split.target.members), rng.normal(size=len(index))
+        labels = data.labels if data else rng.integers(10, size=n)
 
-        def attacked(version, setting, names, shift, **inputs):
+        def attacked(version, setting, names, shift, **groups):
             scores = {name: np.exp(0.5 * (known_to_all + rng.normal(size=len(index)) + shift * member))
                       for name in names}
-            metrics = evaluate_all({name: (values, values > 1.3) for name, values in scores.items()}, member, seed)
-            save(layout.result(version, f"{setting}.json"), layout.result(version, f"{setting}_scores.npz"),
-                 {"setting": setting, "version": str(version), "seed": seed, **inputs}, metrics,
-                 {"index": index, "member": member, **scores})
+            save_scores(run, version, setting, {name: (values, values > 1.3) for name, values in scores.items()},
+                        **groups)
 
+        for version in versions:
+            for world in split.worlds:
+                write_answers(run.layout, version, world, split, labels, 0.0, 10, rng, moved=False)
+            write_config(run.layout.file(version, "target", "config.json"), version, f"{version} target")
+            run.layout.file(version, "shadow_0", "config.json").unlink()
         for place, version in enumerate(versions):
-            weights = [f"{version} target {seed}", f"{version} shadow {seed}"]
-            write_config(layout.file(version, "target", "config.json"), version, weights[0])
             leak = 1.2 - 0.1 * place
-            attacked(version, "NR", NR_ATTACKS, leak, weights=weights, rmia_a=0.5)
+            attacked(version, "NR", NR_ATTACKS, leak)
             if version != ORIGINAL:
-                attacked(version, "SR", ("SR1 (RF)", "SR2 (RF)"), leak + 0.2, weights=weights,
-                         original=f"original target {seed}")
-        groups = {"pair": [str(version) for version in versions[1:3]]}
-        if not groups["pair"]:
-            return layout
-        attacked(ORIGINAL, "MR", ["pair, with the original", "pair, without the original"], 1.5, groups=groups,
-                 weights={name: [f"{name} target {seed}", f"{name} shadow {seed}"] for name in groups["pair"]}, sr={})
-        return layout
+                attacked(version, "SR", ("SR1 (RF)", "SR2 (RF)"), leak + 0.2)
+        if len(versions) > 1:
+            attacked(ORIGINAL, "MR", ["pair, with the original", "pair, without the original"], 1.5,
+                     groups={"pair": versions[1:3]})
+        return run
 
     return make
+
+
+def save_scores(run, version, setting, scored, groups=None, options=None):
+    """NR.json, SR.json or MR.json and the scores beside it as the attacks leave them, from made-up scores.
+
+    scored: {attack: (scores [m], decisions [m])}; groups: {name: [Version]} of MR.
+    """
+    context, world = replace(context_of(run), options=options or Options()), run.split.target
+    index = np.sort(world.evaluation)
+    jobs = {}
+    for name, (scores, decisions) in scored.items():
+        if setting == "MR":
+            group, knows = name.rsplit(", ", 1)
+            entry, made_from = mr.attack_of(name), mr.made_from(run, groups[group], knows, context)
+        elif setting == "SR":
+            entry = sr.ATTACKS[name]
+            made_from = sr.made_from(identities(run, ORIGINAL), identities(run, version))
+        else:
+            entry = nr.ATTACKS[name]
+            made_from = nr.made_from(entry, identities(run, version))
+        found = Scored(np.asarray(scores, float), decisions, np.asarray(scores, float))
+        jobs[name] = replace(entry, run=lambda seen, context, found=found: found), made_from, None
+    also = {"shadows": len(run.split.shadows)}
+    if groups:
+        also["groups"] = {name: [str(one) for one in versions] for name, versions in groups.items()}
+    target = SimpleNamespace(index=index, member=np.isin(index, world.members))
+    Results(run, version, setting).complete(jobs, target, context, also=also)
 
 
 def write_config(path, version, weights):

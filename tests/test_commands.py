@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from common.paths import ALL_VERSIONS, ORIGINAL, Layout
+from common.paths import ORIGINAL, Layout
+from models.compression import paper_versions
 from models.queries import load_queries
 
 PRUNED, CLUSTERED = "--compress_degree 0.6 0.7 0.8 0.9", "--compress_degree 4 8 16"
@@ -71,7 +72,7 @@ def layout(chain):
 
 
 def test_stages_leave_the_appendix_folders(chain, layout):
-    for version in ALL_VERSIONS:
+    for version in paper_versions():
         for world in ("target", "shadow_0"):
             for file in ("weights.pt", "config.json", "log.jsonl", "queries.npz", "sensitivity.npz"):
                 assert layout.file(version, world, file).is_file(), (version, world, file)
@@ -90,23 +91,23 @@ def test_every_stage_prints_accuracy_before_and_after_and_size(chain):
 
 
 def test_config_records_label_settings_and_versions(layout):
-    config = json.loads(layout.file(ALL_VERSIONS[1], "shadow_0", "config.json").read_text())
+    config = json.loads(layout.file(paper_versions()[1], "shadow_0", "config.json").read_text())
     assert config["settings"]["data_label"] == "CIFAR-10 (JPEG q75)"
     assert config["settings"]["epochs"] == 1 and config["settings"]["degree"] == "0.6"
     assert config["versions"]["torch"] == torch.__version__.split("+")[0]
-    assert config["bytes"] == layout.file(ALL_VERSIONS[1], "shadow_0", "weights.pt").stat().st_size
+    assert config["bytes"] == layout.file(paper_versions()[1], "shadow_0", "weights.pt").stat().st_size
 
 
 def test_compressed_files_are_smaller_in_the_expected_order(layout):
-    size = {str(v): layout.file(v, "target", "weights.pt").stat().st_size for v in ALL_VERSIONS}
+    size = {str(v): layout.file(v, "target", "weights.pt").stat().st_size for v in paper_versions()}
     assert size["pruning_0.9"] < size["pruning_0.8"] < size["pruning_0.7"] < size["pruning_0.6"] < size["original"]
     assert size["clustering_4"] < size["clustering_8"] < size["clustering_16"] < size["quantization_int8"]
     assert size["quantization_int8"] < 0.27 * size["original"]
 
 
 def test_queries_cover_both_pools_with_this_models_members(layout):
-    target = load_queries(layout.file(ORIGINAL, "target", "queries.npz"), "")
-    shadow = load_queries(layout.file(ORIGINAL, "shadow_0", "queries.npz"), "")
+    target = load_queries(layout.file(ORIGINAL, "target", "queries.npz"))
+    shadow = load_queries(layout.file(ORIGINAL, "shadow_0", "queries.npz"))
     assert len(target.index) == 400 and target.member.sum() == shadow.member.sum() == 133
     assert not (target.member & shadow.member).any()
     assert np.array_equal(target.index, shadow.index) and np.array_equal(target.labels, shadow.labels)
@@ -141,7 +142,7 @@ def test_notebook_shows_the_mr_table_in_cell_19(chain):
 
 
 def test_finished_stages_and_attacks_are_not_repeated(root, chain, layout, cifar_like):
-    watched = [layout.file(ALL_VERSIONS[3], "target", "weights.pt"), layout.result(ALL_VERSIONS[4], "SR.json")]
+    watched = [layout.file(paper_versions()[3], "target", "weights.pt"), layout.result(paper_versions()[4], "SR.json")]
     before = [path.stat().st_mtime_ns for path in watched]
     for name in ("prune", "SR pruning"):
         command, shrink = COMMANDS[name]

@@ -52,12 +52,12 @@ def as_array(path, trap):
 
 
 READERS = {
-    "weights.pt": lambda path: read_weights(path, "it"),
+    "weights.pt": lambda path: read_weights(path),
     "progress.pt": lambda path: Progress(path, {}).load(),
-    "queries.npz": lambda path: load_queries(path, "it"),
-    "sensitivity.npz": lambda path: load_arrays(path, ("index", "sensitivity"), "it"),
+    "queries.npz": lambda path: load_queries(path),
+    "sensitivity.npz": lambda path: load_arrays(path, ("index", "sensitivity")),
     "NR_scores.npz": lambda path: load_scores(path, ("index",), "it"),
-    "NR.json": lambda path: read_json(path, "it"),
+    "NR.json": lambda path: read_json(path),
 }
 
 

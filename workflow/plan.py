@@ -4,11 +4,9 @@ from pathlib import Path
 
 import yaml
 
+from models.compression import TECHNIQUES
+
 DEFAULTS = Path(__file__).with_name("defaults.yaml")
-SCRIPTS = {"pruning": "pruning/prune.py", "quantization": "quantization/qat.py",
-           "clustering": "clustering/clustering.py"}
-EPOCH_FLAGS = {"pruning": "--prune_epochs", "quantization": "--quantized_epochs", "clustering": "--epochs"}
-DEGREE_FLAGS = {"pruning": "--prune_sparsity", "quantization": "--degree", "clustering": "--bit"}
 
 
 def check(config, cores):
@@ -78,7 +76,7 @@ def parts(config):
 
 def techniques(config):
     """The compression techniques that have a degree."""
-    return [technique for technique in SCRIPTS if config[technique]["degrees"]]
+    return [technique for technique in TECHNIQUES if config[technique]["degrees"]]
 
 
 def fetch(config):
@@ -103,12 +101,10 @@ def train(config, seed, part):
 
 def compress(config, seed, technique, part):
     """The command of one compression technique, all its degrees at once."""
-    own = config[technique]
-    degrees = own["degrees"]
-    if technique == "clustering":
-        degrees = [int(centroids).bit_length() - 1 for centroids in degrees]
-    words = [SCRIPTS[technique], *_models(config, seed, part), "--lr", own["lr"], EPOCH_FLAGS[technique], own["epochs"],
-             DEGREE_FLAGS[technique], *degrees]
+    own, entry = config[technique], TECHNIQUES[technique]
+    degrees = [entry.flag_value(entry.degree(degree)) for degree in own["degrees"]]
+    words = [entry.script, *_models(config, seed, part), "--lr", own["lr"], entry.epochs_flag, own["epochs"],
+             entry.degree_flag, *degrees]
     return _join(words, own)
 
 

@@ -1,1 +1,45 @@
-"""The three compression techniques."""
+"""The compression techniques, one entry each, and what follows from them: names, order and words of versions."""
+from common.errors import UsageError
+from common.paths import ORIGINAL, Version
+from models.compression.clustering import CLUSTERING
+from models.compression.int8 import QUANTIZATION
+from models.compression.pruning import PRUNING
+
+TECHNIQUES = {technique.name: technique for technique in (PRUNING, QUANTIZATION, CLUSTERING)}
+
+
+def paper_versions():
+    """The versions of a whole run: the original, and each technique at each of the paper's degrees."""
+    return [ORIGINAL, *(Version(name, degree) for name, one in TECHNIQUES.items() for degree in one.degrees)]
+
+
+def parse(technique, degree, flag="--compress_degree"):
+    """A compressed version from its two flags; UsageError for a technique or degree that cannot exist."""
+    if technique not in TECHNIQUES:
+        raise UsageError(f"--compress_name {technique}: choose one of {', '.join(TECHNIQUES)}")
+    return Version(technique, TECHNIQUES[technique].degree(degree, flag))
+
+
+def ordered(versions):
+    """Versions in the paper's order, others after those of their technique."""
+    known, names = paper_versions(), list(TECHNIQUES)
+
+    def place(version):
+        technique = names.index(version.technique) if version.technique in names else len(names)
+        return (version != ORIGINAL, technique, known.index(version) if version in known else len(known), str(version))
+
+    return sorted(versions, key=place)
+
+
+def describe(version):
+    """What a version's degree means, in words."""
+    if version == ORIGINAL:
+        return "none"
+    technique = TECHNIQUES.get(version.technique)
+    return technique.describe(version.degree) if technique else str(version)
+
+
+def short(version):
+    """A version's name in words, narrow."""
+    technique = TECHNIQUES.get(version.technique)
+    return technique.short(version.degree) if technique else str(version)

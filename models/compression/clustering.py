@@ -2,9 +2,9 @@
 import numpy as np
 import torch
 
-from common.errors import UsageError
+from models.compression.technique import Technique
 from models.networks import compressible_layers
-from models.training import Technique
+from models.training import Hooks, Session
 
 BINS = 1024
 
@@ -70,15 +70,14 @@ def centroid_gradient(gradient, index, k):
     return torch.stack([(gradient * (index == c)).sum() for c in range(k)])
 
 
-class Clustering(Technique):
+class Centroids(Hooks):
     """Fine-tunes the centroids alone: assignments stay fixed, centroids see no weight decay.
 
-    bit: 1 to 8, k = 2^bit centroids a layer; UsageError otherwise.
+    bit: 1 to 8, k = 2^bit centroids a layer.
     """
 
     def __init__(self, model, bit):
-        if bit not in range(1, 9):
-            raise UsageError(f"--bit {bit}: choose 1 to 8 (2, 3, 4 give the paper's 4, 8, 16 centroids)")
+        assert bit in range(1, 9), "2 to 256 centroids"
         self.layers = compressible_layers(model)
         self.codebooks, self.indices = [], []
         for layer in self.layers.values():
@@ -154,3 +153,43 @@ def unpack_bits(packed, bit, n):
 def flat(weight):
     """The weight as one dimension in its memory order, a view: [out, in, h, w] in channels_last or [out, in]."""
     return weight.permute(0, 2, 3, 1).reshape(-1) if weight.dim() == 4 else weight.reshape(-1)
+
+
+class Clustering(Technique):
+    name, script, degree_flag, epochs_flag = "clustering", "clustering/clustering.py", "--bit", "--epochs"
+    adjective, degrees, lr = "clustered", ("4", "8", "16"), 0.00001
+    allowed = "a number of centroids, a power of two from 2 to 256, such as 4, 8, 16"
+
+    def parse(self, text):
+        if text not in [str(2**bit) for bit in range(1, 9)]:
+            raise ValueError
+        return text
+
+    def flag_value(self, degree):
+        return str(self.bit(degree))
+
+    def flag_degree(self, value):
+        return str(2**value)
+
+    @staticmethod
+    def bit(degree):
+        """Bits of an index into a codebook."""
+        return int(degree).bit_length() - 1
+
+    def describe(self, degree):
+        return f"{degree} centroids a layer, {self.bit(degree)} bits a weight"
+
+    def short(self, degree):
+        return f"cluster {degree}"
+
+    def start(self, model, degree):
+        bit = self.bit(degree)
+        return Session(model, Centroids(model, bit), lambda trained: pack(trained, bit))
+
+    def load(self, tensors, degree, build):
+        model = build()
+        model.load_state_dict(unpack(tensors, self.bit(degree)))
+        return model
+
+
+CLUSTERING = Clustering()

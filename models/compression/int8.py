@@ -12,6 +12,8 @@ from torch.nn import functional as F
 
 from common.errors import CompLeakError
 from models.compression.quantization import STEPS, QuantisationAware, convert, prepare
+from models.compression.technique import Technique
+from models.training import Session
 
 __all__ = ["Int8Model", "QuantisationAware", "convert", "load_int8", "prepare"]
 
@@ -230,3 +232,24 @@ def _agrees(layer):
     slow = layer(a)
     layer.kernel = kernel
     return torch.equal(fast, slow)
+
+
+class Quantization(Technique):
+    name, script, degree_flag, epochs_flag = "quantization", "quantization/qat.py", "--degree", "--quantized_epochs"
+    adjective, degrees, allowed = "quantised", ("int8",), "int8"
+
+    def describe(self, degree):
+        return "8 bits a weight and activation"
+
+    def short(self, degree):
+        return degree
+
+    def start(self, model, degree):
+        model = prepare(model)
+        return Session(model, QuantisationAware(model), convert)
+
+    def load(self, tensors, degree, build):
+        return load_int8(tensors)
+
+
+QUANTIZATION = Quantization()

@@ -2,9 +2,9 @@
 import numpy as np
 import torch
 
-from common.errors import UsageError
+from models.compression.technique import Technique
 from models.networks import compressible_layers
-from models.training import Technique
+from models.training import Hooks, Session
 
 
 def prune_mask(weight, sparsity):
@@ -18,15 +18,14 @@ def prune_mask(weight, sparsity):
     return mask.view(weight.shape).to(weight.device)
 
 
-class Pruning(Technique):
+class Mask(Hooks):
     """Zeroes the smallest weights of each layer and holds them at zero while the rest is fine-tuned.
 
-    sparsity: fraction of each layer's weights that become zero, in (0, 1); UsageError otherwise.
+    sparsity: fraction of each layer's weights that become zero, in (0, 1).
     """
 
     def __init__(self, model, sparsity):
-        if not 0 < sparsity < 1:
-            raise UsageError(f"--prune_sparsity {sparsity}: choose a fraction above 0 and below 1")
+        assert 0 < sparsity < 1, "a fraction of the weights"
         self.weights = [layer.weight for layer in compressible_layers(model).values()]
         # Laid out in memory as the weights are, or the product falls back to a slow path.
         self.masks = [torch.empty_like(w, requires_grad=False).copy_(prune_mask(w, sparsity)) for w in self.weights]
@@ -71,3 +70,31 @@ def unpack(tensors):
 def sparsities(model):
     """Fraction of zero weights of each compressible layer."""
     return {name: (layer.weight == 0).float().mean().item() for name, layer in compressible_layers(model).items()}
+
+
+class Pruning(Technique):
+    name, script, degree_flag, epochs_flag = "pruning", "pruning/prune.py", "--prune_sparsity", "--prune_epochs"
+    adjective, degrees = "pruned", ("0.6", "0.7", "0.8", "0.9")
+    allowed = "a sparsity above 0 and below 1, such as 0.6, 0.7, 0.8, 0.9"
+
+    def parse(self, text):
+        if not 0 < float(text) < 1:
+            raise ValueError
+        return str(float(text))
+
+    def describe(self, degree):
+        return f"sparsity {100 * float(degree):g}%"
+
+    def short(self, degree):
+        return f"pruned {degree}"
+
+    def start(self, model, degree):
+        return Session(model, Mask(model, float(degree)), pack)
+
+    def load(self, tensors, degree, build):
+        model = build()
+        model.load_state_dict(unpack(tensors))
+        return model
+
+
+PRUNING = Pruning()

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from common.errors import CompLeakError
 from models.networks.resnet import BasicBlock, ResNet
-from models.training import Technique
+from models.training import Hooks
 
 STEPS = 127  # activations 0..127 (two products of 7 and 8 bits fit in the int16 of older CPUs), weights -127..127
 AVERAGING = 0.01  # weight of a batch's range in the moving average
@@ -169,7 +169,7 @@ def prepare(model):
     return QuantisedResNet(copy.deepcopy(model))
 
 
-class QuantisationAware(Technique):
+class QuantisationAware(Hooks):
     """Freezes a prepared model's observers and BatchNorm statistics for the last floor(epochs / 3) epochs."""
 
     def __init__(self, model):

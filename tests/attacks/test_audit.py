@@ -18,7 +18,7 @@ from common.metrics import auc
 from common.paths import ORIGINAL, Layout, Version
 from evaluation import tables
 from models.queries import load_queries
-from models.run import load_split
+from models.run import Run
 
 PRUNED = Version("pruning", "0.6")
 OWN = ["--dataset_name", "own", "--model_name", "model"]
@@ -33,8 +33,8 @@ def few_trees(monkeypatch):
 def export(layout, folder, versions=(ORIGINAL, PRUNED), all_rows=True, worlds=2):
     """Write a run's answers as bare files: every row, those to be scored marked, or the scored rows alone."""
     for version in versions:
-        for world in load_split(layout).worlds[:worlds]:
-            queries = load_queries(layout.file(version, world.name, "queries.npz"), "")
+        for world in Run(layout).split.worlds[:worlds]:
+            queries = load_queries(layout.file(version, world.name, "queries.npz"))
             rows = np.isin(queries.index, world.evaluation)
             kept = np.ones(len(rows), bool) if all_rows else rows
             arrays = {name: getattr(queries, name)[kept] for name in ("logits", "labels", "index", "member")}
@@ -97,7 +97,7 @@ def test_without_answers_on_each_others_rows_all_but_rmia_is_the_same(source, tm
 
 def test_a_shadow_that_answered_the_targets_rows_gives_rmia_without_threshold(source, tmp_path, capsys):
     outputs = export(source, tmp_path / "outputs", (ORIGINAL,))
-    split = load_split(source)
+    split = Run(source).split
     with np.load(outputs / "original" / "target.npz") as saved:
         kept = np.isin(saved["index"], split.target.evaluation)
         arrays = {name: saved[name][kept] for name in saved.files}
@@ -120,7 +120,7 @@ def test_a_single_model_without_shadow_has_threshold_free_numbers(source, tmp_pa
     assert list(found) == ["metric_based_1", "metric_based_2", "loss_threshold", "correctness"]
     assert all(metrics["acc"] is metrics["acc_interval"] is metrics["fpr_of_decision"] is None
                for metrics in found.values())
-    target, _ = read_version(layout, ORIGINAL)
+    target, _ = read_version(Run(layout), ORIGINAL)
     assert found["loss_threshold"]["auc"] == auc(loss_score(target.losses), target.member)
     table = next(table for table in tables.build(layout) if table.name == "C1")
     assert "ACC (%)" not in table.blocks and "no shadow model" in table.caption
@@ -139,7 +139,7 @@ def test_unequal_numbers_are_cut_and_said(source, tmp_path, capsys):
     np.savez(path, **arrays)
     layout = imported(outputs, tmp_path / "audit")
     assert "30 members and 30 non-members are scored, cut to equal numbers from 100 and 30" in capsys.readouterr().out
-    first = read_version(layout, ORIGINAL)[0]
+    first = read_version(Run(layout), ORIGINAL)[0]
     assert first.member.sum() == (~first.member).sum() == 30
     again = read_version(imported(outputs, tmp_path / "again"), ORIGINAL)[0]
     assert np.array_equal(first.index, again.index)

@@ -11,6 +11,7 @@ from attacks.inputs import read_version, reference_game
 from common.errors import CompLeakError, UsageError
 from common.metrics import auc
 from common.paths import ORIGINAL, Version
+from models.run import Run
 
 PRUNED, CLUSTERED = Version("pruning", "0.6"), Version("clustering", "4")
 FLAGS = ["--dataset_name", "digits", "--num_cls", "10"]
@@ -30,7 +31,7 @@ def null_half_width(members, non_members):
 
 
 def sr_inputs(layout):
-    return read_version(layout, ORIGINAL), read_version(layout, PRUNED)
+    return read_version(Run(layout), ORIGINAL), read_version(Run(layout), PRUNED)
 
 
 def test_models_that_know_nothing_give_every_attack_a_coins_auc(made_up_run):
@@ -65,7 +66,7 @@ def test_models_that_leak_are_caught_by_every_attack(made_up_run):
 
 def test_rmia_references_exclude_shadows_that_trained_on_the_point(made_up_run):
     layout = made_up_run([], n=1200, shadow_num=3)
-    target, shadows = read_version(layout, ORIGINAL)
+    target, shadows = read_version(Run(layout), ORIGINAL)
     points = shadows[0].index[~shadows[0].member]
     p, p_references, usable = reference_game(target, points, shadows)
     assert p.shape == (len(points),) and p_references.shape == usable.shape == (len(points), 3)
@@ -137,7 +138,7 @@ def test_answers_of_another_split_original_or_truncated_are_refused(made_up_run)
     for bad, says in ((theirs, "belongs to split"), (short, "is damaged"), (b"junk" * 100, "is damaged")):
         mine.write_bytes(bad)
         with pytest.raises(CompLeakError, match=says):
-            read_version(layout, PRUNED)
+            read_version(Run(layout), PRUNED)
 
 
 def test_a_compressed_model_of_another_original_is_not_paired(made_up_run):

@@ -14,7 +14,9 @@ from benchmarks.made_up import write_run
 from common.errors import CompLeakError, UsageError
 from common.files import read_json, write_json
 from common.metrics import auc
-from common.paths import ALL_VERSIONS, ORIGINAL, Layout, Version
+from common.paths import ORIGINAL, Layout, Version
+from models.compression import paper_versions
+from models.run import Run
 
 TINY = {
     rmia: ["--points", "40", "--population", "30", "--looped", "10"],
@@ -62,13 +64,13 @@ def test_samia_is_timed_where_there_are_sensitivities():
 
 
 def test_the_commands_attack_every_model_alone_and_every_compressed_one_with_the_original():
-    found = nr_sr.commands(Layout("run", "cifar10", "resnet18"), ALL_VERSIONS, "cpu")
+    found = nr_sr.commands(Layout("run", "cifar10", "resnet18"), paper_versions(), "cpu")
     pairs = [argv for main, argv in found if main is CompLeakSR.main]
     alone = [argv for main, argv in found if main is CompLeakNR.main]
     assert len(found) == 7 and len(pairs) == 3 and sum("--compress" in argv for argv in alone) == 3
     for some in (pairs, alone):
-        degrees = [word for argv in some for word in argv if word in {v.degree for v in ALL_VERSIONS}]
-        assert degrees == [v.degree for v in ALL_VERSIONS if v != ORIGINAL]
+        degrees = [word for argv in some for word in argv if word in {v.degree for v in paper_versions()}]
+        assert degrees == [v.degree for v in paper_versions() if v != ORIGINAL]
 
 
 def test_several_models_train_at_once_in_processes_of_their_own(tmp_path):
@@ -87,7 +89,7 @@ def test_growth_has_every_stage_at_every_size(tmp_path):
 
 
 def test_disk_weighs_packed_models_and_finished_runs(tmp_path, monkeypatch):
-    monkeypatch.setattr(disk, "ALL_VERSIONS", (ORIGINAL, Version("pruning", "0.9"), Version("quantization", "int8")))
+    monkeypatch.setattr(disk, "paper_versions()", (ORIGINAL, Version("pruning", "0.9"), Version("quantization", "int8")))
     figures = measured(disk, tmp_path, "disk")["figures"]
     assert figures["original_model_mb"] == pytest.approx(44.8, abs=0.2)
     # A pruned weight costs a bit, and four bytes where it stays; an int8 weight one byte.
@@ -111,7 +113,7 @@ def test_kmeans_is_near_the_optimum(tmp_path):
 def test_the_made_up_members_are_surer_and_the_compressed_model_resembles_its_original(tmp_path):
     version = Version("pruning", "0.6")
     layout = write_run(tmp_path, [version], 300)
-    (original, _), (pruned, shadows) = read_version(layout, ORIGINAL), read_version(layout, version)
+    (original, _), (pruned, shadows) = read_version(Run(layout), ORIGINAL), read_version(Run(layout), version)
     assert len(original.index) == 600 and original.member.sum() == 300 and len(shadows) == 1
     assert 0.55 < auc(loss_score(original.losses), original.member) < 0.9
     assert (original.logits.argmax(1) == pruned.logits.argmax(1)).mean() > 0.8
@@ -133,7 +135,7 @@ def test_a_failed_command_is_no_measurement(tmp_path, monkeypatch):
 def test_the_table_shows_full_measurements_and_names_the_command_of_the_others(tmp_path, capsys):
     record = measured(rmia, tmp_path, "rmia")
     assert table.table(tmp_path).count("not measured") == len(table.ROWS) == 11
-    write_json(tmp_path / "rmia.json", {**read_json(tmp_path / "rmia.json", ""), "trial": False})
+    write_json(tmp_path / "rmia.json", {**read_json(tmp_path / "rmia.json"), "trial": False})
     table.main(["--results", str(tmp_path)])
     text = (tmp_path / "table.md").read_text()
     assert text in capsys.readouterr().out

@@ -69,13 +69,13 @@ def test_queries_of_members_alone_change_as_in_a_run_of_that_protocol(ablated, t
     layout = ablated[0]
     copy = Layout(layout.run_dir / "ablation" / "augmented_members", "digits", "resnet18")
     for version in (ORIGINAL, PRUNED):
-        before, after = (load_queries(one.file(version, "target", "queries.npz"), "it") for one in (layout, copy))
+        before, after = (load_queries(one.file(version, "target", "queries.npz")) for one in (layout, copy))
         assert np.array_equal(before.logits[~before.member], after.logits[~after.member])
         assert (before.logits[before.member] != after.logits[after.member]).any(1).mean() > 0.9
     train.main([*TINY, "--image_size", "12", "--train_size", "150", "--epochs", "2", "--lr", "0.05", "--run_dir",
                 str(tmp_path), "--protocol", "augmented_members"])
-    whole = load_queries(Layout(tmp_path, "digits", "resnet18").file(ORIGINAL, "target", "queries.npz"), "it")
-    mine = load_queries(copy.file(ORIGINAL, "target", "queries.npz"), "it")
+    whole = load_queries(Layout(tmp_path, "digits", "resnet18").file(ORIGINAL, "target", "queries.npz"))
+    mine = load_queries(copy.file(ORIGINAL, "target", "queries.npz"))
     assert np.allclose(whole.logits, mine.logits, atol=1e-4) and whole.meta == mine.meta
 
 
@@ -120,7 +120,7 @@ def test_a_second_run_repeats_nothing(ablated, capsys):
 def test_fewer_versions_do_not_make_the_runs_own_results_smaller(ablated):
     layout, path = ablated[0], ablated[0].result(ORIGINAL, "MR.json")
     whole = path.read_bytes()
-    saved = read_json(path, "")
+    saved = read_json(path)
     write_json(path, {**saved, "inputs": {**saved["inputs"], "groups": {**saved["inputs"]["groups"], "other": []}}})
     with_more = path.read_bytes()
     ablation.main([*FLAGS, "--run_dir", str(layout.run_dir), "--choices", "interpolated_tpr"])
@@ -159,7 +159,7 @@ def test_versions_that_fill_no_group_are_attacked_beside_a_run_that_has_groups(a
     assert [one.result(ORIGINAL, "MR.json").read_bytes() for one in (layout, other)] == before
     assert set(moved(rows(layout, "best_epoch", "MR"))) == groups
     copy = Layout(other.run_dir / "ablation" / "subset", "digits", "resnet18")
-    assert read_json(copy.result(ORIGINAL, "split.json"), "it")["run"]["protocol"] == "best_epoch"
+    assert read_json(copy.result(ORIGINAL, "split.json"))["run"]["protocol"] == "best_epoch"
 
 
 def test_several_seeds_stand_beside_their_mean(ablated, tmp_path):
@@ -206,7 +206,7 @@ def test_other_pictures_and_unsound_runs_are_refused(ablated):
     with pytest.raises(UsageError, match="its protocol is best_epoch; name a sound run"):
         ablation.main([*FLAGS, "--run_dir", str(ablated[1].run_dir)])
     args = type("Args", (), {"dataset_name": "digits", "data_dir": None, "data_label": None})
-    wrong = read_json(ablated[0].result(ORIGINAL, "split.json"), "it")
+    wrong = read_json(ablated[0].result(ORIGINAL, "split.json"))
     wrong["run"]["image_size"] = 16
     write_json(ablated[1].result(ORIGINAL, "split.json"), wrong)
     with pytest.raises(CompLeakError, match="is not the data of the run"):

@@ -12,7 +12,7 @@ from attacks.results import evaluate_all, save
 from common.errors import CompLeakError, UsageError
 from common.files import write_json
 from common.metrics import auc
-from common.paths import ALL_VERSIONS, ORIGINAL, Layout, Version
+from common.paths import ORIGINAL, Layout, Version
 from common.seeds import derive_seed
 from data.splits import make_split, to_json
 from evaluation import claims, claims_table
@@ -35,7 +35,7 @@ def planted(setting, model, attack):
     return (2.5 if attack == "RMIA" else 0.8) - (0.5 if model in claims.HEAVY else 0.0)
 
 
-def make_run(folder, seed=0, shift=planted, versions=ALL_VERSIONS, non_members=NON_MEMBERS, rmia_a=0.5, **settings):
+def make_run(folder, seed=0, shift=planted, versions=PAPER, non_members=NON_MEMBERS, rmia_a=0.5, **settings):
     """A run with NR, SR and MR made up: light versions score almost as the original does, the others on their own."""
     layout, rng = Layout(folder, "digits", "resnet18"), np.random.default_rng(derive_seed(seed, "made up"))
     split = make_split(6 * non_members, seed, train_size=2 * non_members, data_fingerprint="made up")

@@ -9,9 +9,10 @@ import pytest
 from attacks.results import evaluate_all, save
 from common.errors import CompLeakError
 from common.files import read_json, write_json
-from common.paths import ALL_VERSIONS, ORIGINAL, Layout, Version
+from common.paths import ORIGINAL, Layout, Version
 from data.splits import make_split, to_json
 from evaluation import tables, writing
+from models.compression import paper_versions
 from models.run import RUN_DEFAULTS
 
 NR = ("SAMIA", "metric_based_1", "metric_based_2", "loss_threshold", "correctness", "train_based_1 (LR)",
@@ -37,7 +38,7 @@ def weights(version):
     return [f"{version} target", f"{version} shadow"]
 
 
-def make_run(folder, versions=ALL_VERSIONS, resolvable=True, multi=True):
+def make_run(folder, versions=PAPER, resolvable=True, multi=True):
     """A run whose models, NR, SR and MR are made up, in the files that the commands would have written."""
     layout, rng = Layout(folder, "digits", "resnet18"), np.random.default_rng(0)
     run = {**RUN_DEFAULTS, "data_label": LABEL, "seed": 0, "classes": ["0", "1"]}
@@ -78,10 +79,10 @@ def test_csv_keeps_every_value_of_the_json_files(tmp_path):
     run_main(layout)
     with open(layout.tables / "C1.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == len(ALL_VERSIONS) * len(NR)
+    assert len(rows) == len(paper_versions()) * len(NR)
     for row in rows:
-        version = next(version for version in ALL_VERSIONS if str(version) == row["model"])
-        metrics = read_json(layout.result(version, "NR.json"), "")["attacks"][row["attack"]]
+        version = next(version for version in paper_versions() if str(version) == row["model"])
+        metrics = read_json(layout.result(version, "NR.json"))["attacks"][row["attack"]]
         for rate in ("acc", "auc", "tpr", "tpr_1"):
             found = [float(row[key]) for key in (rate, f"{rate}_low", f"{rate}_high")]
             assert found == [metrics[rate], *metrics[f"{rate}_interval"]]
@@ -93,7 +94,7 @@ def test_csv_keeps_every_value_of_the_json_files(tmp_path):
 def test_markdown_shows_per_cent_with_intervals(tmp_path):
     layout = make_run(tmp_path, [ORIGINAL, PRUNED])
     path = layout.result(ORIGINAL, "NR.json")
-    saved = read_json(path, "")
+    saved = read_json(path)
     saved["attacks"]["RMIA"] |= {"acc": 0.61234, "acc_interval": [0.6, 0.62346], "tpr": 0.0447,
                                  "tpr_interval": [0.03, 0.05], "auc": 0.7, "auc_interval": [0.695, 0.705],
                                  "tpr_1": 0.1, "tpr_1_interval": [0.08, 0.12]}
@@ -110,7 +111,7 @@ def test_markdown_shows_per_cent_with_intervals(tmp_path):
 def test_table_of_the_models(tmp_path):
     table = built(make_run(tmp_path))["models"]
     text = table.blocks["Models"].set_index("model")
-    assert list(text.index) == [str(version) for version in ALL_VERSIONS]
+    assert list(text.index) == [str(version) for version in paper_versions()]
     assert list(text.loc["clustering_16"]) == ["16 centroids a layer, 4 bits a weight", "98.77", "80.00", "100.00",
                                                "87.65", "1.23", "7.48"]
     assert list(text.loc["original"])[3:5] == ["-", "-"]
@@ -124,7 +125,7 @@ def test_sr_stands_beside_every_nr_attack_on_both_models(tmp_path):
     part = frame[frame["version"] == "pruning_0.9"]
     for setting, version, name, attacks in (("NR original", ORIGINAL, "NR", NR), ("NR compressed", PRUNED, "NR", NR),
                                             ("SR", PRUNED, "SR", SR)):
-        rows, saved = part[part["setting"] == setting], read_json(layout.result(version, f"{name}.json"), "")["attacks"]
+        rows, saved = part[part["setting"] == setting], read_json(layout.result(version, f"{name}.json"))["attacks"]
         assert tuple(rows["attack"]) == attacks
         assert list(rows["auc"]) == [saved[attack]["auc"] for attack in attacks]
 
@@ -133,7 +134,7 @@ def test_overview_of_sr_has_each_model_once(tmp_path):
     layout = make_run(tmp_path, [ORIGINAL, PRUNED])
     text = built(layout)["C2"].blocks["AUC (%)"].set_index("attack")
     assert list(text.columns) == ["original", "pruned 0.9"]
-    saved = {(v, name): read_json(layout.result(v, f"{name}.json"), "")["attacks"]
+    saved = {(v, name): read_json(layout.result(v, f"{name}.json"))["attacks"]
              for v, name in ((ORIGINAL, "NR"), (PRUNED, "NR"), (PRUNED, "SR"))}
     assert text.loc["RMIA", "original"] == f"{100 * saved[ORIGINAL, 'NR']['RMIA']['auc']:.2f}"
     assert text.loc["RMIA", "pruned 0.9"] == f"{100 * saved[PRUNED, 'NR']['RMIA']['auc']:.2f}"
@@ -147,7 +148,7 @@ def test_mr_stands_beside_sr2_of_its_group_and_rmia(tmp_path):
         ("MR with the original", "MR"), ("MR without the original", "MR"), ("SR pruning_0.9", "SR2 (LR)"),
         ("SR pruning_0.9", "SR2 (RF)"), ("SR clustering_4", "SR2 (LR)"), ("SR clustering_4", "SR2 (RF)"),
         ("NR original", "RMIA")]
-    multi = read_json(layout.result(ORIGINAL, "MR.json"), "")["attacks"]
+    multi = read_json(layout.result(ORIGINAL, "MR.json"))["attacks"]
     assert list(frame["auc"])[:2] == [metrics["auc"] for metrics in multi.values()]
     shown = tables.mr_table(layout)
     assert list(shown.columns) == ["group", "setting", "attack", *tables.RATES.values()]
@@ -172,7 +173,7 @@ def test_no_row_or_order_depends_on_the_results(tmp_path):
     layout = make_run(tmp_path)
     labels = {name: table.frame.loc[:, :"attack"] for name, table in built(layout).items() if name != "models"}
     for path in tmp_path.rglob("?R.json"):
-        saved = read_json(path, "")
+        saved = read_json(path)
         names, metrics = list(saved["attacks"]), list(saved["attacks"].values())
         write_json(path, {**saved, "attacks": dict(zip(names, metrics[::-1], strict=True))})
     after = built(layout)
@@ -233,7 +234,7 @@ def test_missing_versions_are_named_with_their_commands(tmp_path, capsys):
 def test_results_of_other_weights_are_left_out(tmp_path, capsys):
     layout = make_run(tmp_path, [ORIGINAL, PRUNED, CLUSTERED])
     path = layout.file(PRUNED, "target", "config.json")
-    write_json(path, {**read_json(path, ""), "weights": "trained again"})
+    write_json(path, {**read_json(path), "weights": "trained again"})
     made = built(layout)
     assert set(made["C1"].frame["model"]) == {"original", "clustering_4"}
     assert set(made["C2"].frame["version"]) == {"clustering_4"}
@@ -243,7 +244,7 @@ def test_results_of_other_weights_are_left_out(tmp_path, capsys):
 def test_pairs_with_another_original_are_left_out(tmp_path):
     layout = make_run(tmp_path, [ORIGINAL, PRUNED], multi=False)
     path = layout.file(ORIGINAL, "target", "config.json")
-    write_json(path, {**read_json(path, ""), "weights": "trained again"})
+    write_json(path, {**read_json(path), "weights": "trained again"})
     made = built(layout)
     assert "C2" not in made and set(made["C1"].frame["model"]) == {"pruning_0.9"}
 
@@ -266,7 +267,7 @@ def test_main_prints_the_claims_and_where_they_come_from(tmp_path, capsys):
 def test_reads_what_the_attack_scripts_write(tmp_path):
     layout, member = make_run(tmp_path, [ORIGINAL], multi=False), np.arange(132) < 66
     scores = np.random.default_rng(1).normal(size=132) + member
-    path, inputs = layout.result(ORIGINAL, "NR.json"), read_json(layout.result(ORIGINAL, "NR.json"), "")["inputs"]
+    path, inputs = layout.result(ORIGINAL, "NR.json"), read_json(layout.result(ORIGINAL, "NR.json"))["inputs"]
     metrics = evaluate_all({"RMIA": (scores, scores > 0.5)}, member, 0)
     save(path, layout.result(ORIGINAL, "NR_scores.npz"), inputs, metrics, {"member": member, "RMIA": scores})
     frame = built(layout)["C1"].frame

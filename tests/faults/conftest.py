@@ -76,7 +76,7 @@ def contents(run_dir):
 
 def content(path):
     if path.suffix == ".json":
-        return {name: value for name, value in read_json(path, "").items() if name != "seconds"}
+        return {name: value for name, value in read_json(path).items() if name != "seconds"}
     if path.suffix == ".jsonl":
         return [{**json.loads(line), "seconds": 0} for line in path.read_text().splitlines()]
     return path.read_bytes()

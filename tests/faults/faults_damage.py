@@ -14,6 +14,7 @@ from common.errors import CompLeakError
 from common.paths import ORIGINAL, Layout
 from data import images
 from models import run, stage
+from models.run import Run
 from models.weights import Progress, fingerprint, load_model, read_weights
 
 CASES = 200
@@ -28,7 +29,7 @@ def scene(undisturbed, cifar_like, tmp_path_factory):
     for part in ("train/cat", "train/dog"):
         shutil.copytree(cifar_like / part, folder / "pictures" / part)
     layout = Layout(folder / "run", "digits", "resnet18")
-    saved = read_weights(layout.file(ORIGINAL, "target", "weights.pt"), "it")
+    saved = read_weights(layout.file(ORIGINAL, "target", "weights.pt"))
     Progress(layout.file(ORIGINAL, "target", "progress.pt"), {"a": 1}).save({"epoch": 1, "model": saved["tensors"]})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(images, "DATASETS", folder / "datasets")
@@ -43,12 +44,12 @@ def readers(layout, pictures):
     pruned = layout.file(PRUNED, "shadow_0", "")
 
     def weights(path):
-        saved = read_weights(path, "it")
+        saved = read_weights(path)
         return fingerprint(saved["tensors"]), saved["settings"], fingerprint(load_model(saved).state_dict())
 
     def answers(version):
         return [(m.index, m.labels, m.member, m.logits, m.losses, m.sensitivity, m.weights, m.queries.meta, run)
-                for run in [run.read_run(layout)] for models in [read_version(layout, version)]
+                for run in [run.read_run(layout)] for models in [read_version(Run(layout), version)]
                 for m in (models[0], *models[1])]
 
     def progress():

@@ -34,7 +34,7 @@ def asked(folder, n=40, **changes):
 def test_any_module_is_asked_in_evaluation_mode_and_left_as_it_was(tmp_path):
     model, given = asked(tmp_path)
     assert model.training and model.layers[2].training
-    queries = load_queries(tmp_path / "queries.npz", "")
+    queries = load_queries(tmp_path / "queries.npz")
     assert queries.index.tolist() == sorted(given["index"].tolist())
     with torch.no_grad():
         expected = model.eval()(given["inputs"]).numpy()[::-1]
@@ -47,7 +47,7 @@ def test_any_module_is_asked_in_evaluation_mode_and_left_as_it_was(tmp_path):
 def test_sensitivities_are_of_the_scored_rows_and_read_back(tmp_path):
     scored = np.arange(40) % 4 > 0
     model, given = asked(tmp_path, scored=scored, seed=3)
-    arrays, meta = load_arrays(tmp_path / "sensitivity.npz", ("index", "sensitivity"), "")
+    arrays, meta = load_arrays(tmp_path / "sensitivity.npz", ("index", "sensitivity"))
     rows = np.flatnonzero(scored)[::-1]
     assert np.array_equal(arrays["index"], given["index"][rows]) and meta["seed"] == 3
     expected = sensitivity_of(model.eval(), lambda part: given["inputs"][rows[part].copy()], given["index"][rows], 3,

@@ -11,7 +11,7 @@ from models.best_epoch import PATIENCE, BestEpoch
 from models.networks import NETWORKS
 from models.networks.resnet import ResNet
 from models.queries import augmented, load_queries
-from models.run import read_run
+from models.run import Run
 from models.training import L2_TERM, Recipe, Technique
 from models.training import train as train_network
 from models.weights import read_weights
@@ -70,10 +70,10 @@ def test_members_alone_are_augmented_and_every_seed_differs():
 
 def test_the_same_models_queried_with_augmented_members(tmp_path):
     sound = run(tmp_path, "--epochs", "1")
-    before = load_queries(sound.file(ORIGINAL, "target", "queries.npz"), "it")
+    before = load_queries(sound.file(ORIGINAL, "target", "queries.npz"))
     weights = sound.file(ORIGINAL, "target", "weights.pt").read_bytes()
     run(tmp_path, "--epochs", "1", "--protocol", "augmented_members")
-    after = load_queries(sound.file(ORIGINAL, "target", "queries.npz"), "it")
+    after = load_queries(sound.file(ORIGINAL, "target", "queries.npz"))
     assert sound.file(ORIGINAL, "target", "weights.pt").read_bytes() == weights
     assert np.array_equal(before.logits[~before.member], after.logits[~after.member])
     changed = (before.logits[before.member] != after.logits[after.member]).any(1)
@@ -143,13 +143,13 @@ def test_best_epoch_ends_a_training_early_and_keeps_its_best_epoch(tmp_path, mon
     monkeypatch.setattr(BestEpoch, "accuracy", lambda self, model: next(rated))
     layout, kept = run(tmp_path, "--epochs", "3", "--protocol", "best_epoch"), []
     assert len(layout.file(ORIGINAL, "target", "log.jsonl").read_text().splitlines()) == 2
-    kept.append(read_weights(layout.file(ORIGINAL, "target", "weights.pt"), "it"))
+    kept.append(read_weights(layout.file(ORIGINAL, "target", "weights.pt")))
     assert kept[0]["settings"]["best_epoch"] is True and "l2_term" not in kept[0]["settings"]
-    assert read_run(layout)["protocol"] == "best_epoch"
+    assert Run(layout).settings.protocol == "best_epoch"
     # One epoch more of patience ends with the same best epoch, and the last epoch is another one.
     rated = iter([0.9, 0.1, 0.1] * 2)
     monkeypatch.setattr(best_epoch, "PATIENCE", 2)
     other = run(tmp_path / "patient", "--epochs", "3", "--protocol", "best_epoch")
     last = run(tmp_path / "last", "--epochs", "3")
-    kept += [read_weights(one.file(ORIGINAL, "target", "weights.pt"), "it") for one in (other, last)]
+    kept += [read_weights(one.file(ORIGINAL, "target", "weights.pt")) for one in (other, last)]
     assert kept[0]["fingerprint"] == kept[1]["fingerprint"] != kept[2]["fingerprint"]

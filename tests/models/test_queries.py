@@ -154,7 +154,7 @@ META = {"variant": "original", "world": "target", "weights": "abc"}
 
 def test_queries_are_read_back(tmp_path):
     save_arrays(tmp_path / "queries.npz", META, **answers())
-    read = load_queries(tmp_path / "queries.npz", "it")
+    read = load_queries(tmp_path / "queries.npz")
     for name, array in answers().items():
         assert np.array_equal(getattr(read, name), array) and getattr(read, name).dtype == array.dtype
     assert read.meta == {"format": 1, **META}
@@ -255,5 +255,5 @@ def test_a_file_is_current_only_for_what_it_was_made_from(tmp_path):
     save_arrays(path, META, index=np.arange(3))
     assert is_current(path, META)
     assert not is_current(path, {**META, "weights": "other"}) and not is_current(path, {**META, "seed": 1})
-    arrays, meta = load_arrays(path, ("index",), "it")
+    arrays, meta = load_arrays(path, ("index",))
     assert arrays["index"].tolist() == [0, 1, 2] and meta["world"] == "target"

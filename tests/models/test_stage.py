@@ -16,7 +16,7 @@ from models import stage
 from models.networks import NETWORKS
 from models.networks.resnet import ResNet
 from models.queries import load_queries
-from models.run import load_split
+from models.run import Run
 from models.weights import read_weights
 from pruning import prune
 
@@ -68,7 +68,7 @@ def state(run_dir):
 
 
 def weights(run_dir, version=ORIGINAL, world="target"):
-    return read_weights(layout(run_dir).file(version, world, "weights.pt"), "it")
+    return read_weights(layout(run_dir).file(version, world, "weights.pt"))
 
 
 def test_a_stage_leaves_its_files(finished):
@@ -89,10 +89,10 @@ def test_target_and_shadow_start_and_train_apart(finished):
 
 
 def test_queries_know_their_members_and_accuracy(finished):
-    split = load_split(layout(finished))
+    split = Run(layout(finished)).split
     for version in (ORIGINAL, PRUNED):
         for world in split.worlds:
-            queries = load_queries(layout(finished).file(version, world.name, "queries.npz"), "it")
+            queries = load_queries(layout(finished).file(version, world.name, "queries.npz"))
             assert np.array_equal(queries.index, np.sort(np.concatenate([w.evaluation for w in split.worlds])))
             assert set(queries.index[queries.member]) == set(world.members) & set(queries.index)
             at = queries.rows(world.evaluation)
@@ -120,7 +120,7 @@ def test_changed_settings_train_again(run_dir, again, more, version):
     after = weights(run_dir, version)
     assert after["fingerprint"] != before["fingerprint"] and after["settings"] != before["settings"]
     assert len(path.read_text().splitlines()) == after["settings"]["epochs"]
-    queries = load_queries(layout(run_dir).file(version, "target", "queries.npz"), "it")
+    queries = load_queries(layout(run_dir).file(version, "target", "queries.npz"))
     assert queries.meta["weights"] == after["fingerprint"]
 
 
@@ -217,7 +217,7 @@ def test_a_further_shadow_keeps_what_is_there(run_dir):
                       for version in (ORIGINAL, PRUNED) for world in ("target", "shadow_0")}
     assert layout(run_dir).file(ORIGINAL, "target", "log.jsonl").stat().st_mtime_ns == log
     # Every model answers every evaluation row, the new shadow's too: attacks pair rows by index.
-    indices = [load_queries(layout(run_dir).file(version, world, "queries.npz"), "it").index
+    indices = [load_queries(layout(run_dir).file(version, world, "queries.npz")).index
                for version in (ORIGINAL, PRUNED) for world in ("target", "shadow_0", "shadow_1")]
     assert all(np.array_equal(index, indices[0]) for index in indices)
 
@@ -270,9 +270,9 @@ def test_an_epoch_that_is_run_again_is_logged_once(tmp_path, monkeypatch):
 
 def test_sensitivities_are_those_of_the_evaluation_rows(run_dir):
     run_train(run_dir, "--sensitivity")
-    for world in load_split(layout(run_dir)).worlds:
+    for world in Run(layout(run_dir)).split.worlds:
         arrays, meta = load_arrays(layout(run_dir).file(ORIGINAL, world.name, "sensitivity.npz"),
-                                   ("index", "sensitivity"), "it")
+                                   ("index", "sensitivity"))
         assert np.array_equal(arrays["index"], np.sort(world.evaluation))
         assert arrays["sensitivity"].shape == (80, 10) and (arrays["sensitivity"] >= 0).all()
         assert meta["weights"] == weights(run_dir, world=world.name)["fingerprint"]
@@ -288,5 +288,5 @@ def test_clustered_models_hold_few_values(run_dir):
 
 @pytest.mark.parametrize(("rows", "count"), [("all", 1796), ("scored", 160)])
 def test_which_pictures_are_queried(finished, rows, count):
-    index = stage.query_index(load_split(layout(finished)), rows)
+    index = stage.query_index(Run(layout(finished)).split, rows)
     assert len(index) == count and (np.diff(index) > 0).all()

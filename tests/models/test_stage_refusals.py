@@ -13,6 +13,7 @@ from common.paths import ORIGINAL, Layout
 from models import stage
 from models.networks import NETWORKS
 from models.networks.resnet import ResNet
+from models.run import Run
 from models.weights import Progress, read_weights
 from pruning import prune
 
@@ -79,7 +80,7 @@ def test_a_second_process_in_the_same_folder_is_refused(layout):
 def test_a_compression_is_not_paired_with_another_models_accuracy(layout):
     """As when train.py is killed between the new weights and what describes them."""
     path = layout.file(ORIGINAL, "target", "config.json")
-    write_json(path, {**read_json(path, ""), "weights": "0" * 16})
+    write_json(path, {**read_json(path), "weights": "0" * 16})
     with pytest.raises(CompLeakError, match="config.json describes other weights than lie beside"):
         prune.main([*DIGITS, "--prune_epochs", "1", "--run_dir", str(layout.run_dir)])
 
@@ -91,13 +92,13 @@ def test_a_target_and_a_shadow_trained_apart_are_not_attacked(layout, tmp_path):
     again(longer, "--epochs", "2")
     shutil.copytree(longer.root() / "target", layout.root() / "target", dirs_exist_ok=True)
     with pytest.raises(CompLeakError, match="not trained alike .epochs 2 and 1.: run python train.py"):
-        read_version(layout, ORIGINAL)
+        read_version(Run(layout), ORIGINAL)
     read_version(longer, ORIGINAL)
 
 
 def test_progress_left_by_a_kill_after_the_model_was_saved_goes_another_trainings_stays(layout):
     path = layout.file(ORIGINAL, "target", "progress.pt")
-    settings = read_weights(layout.file(ORIGINAL, "target", "weights.pt"), "it")["settings"]
+    settings = read_weights(layout.file(ORIGINAL, "target", "weights.pt"))["settings"]
     for changes, stays in (({}, False), ({"epochs": 100}, True)):
         Progress(path, {**settings, **changes}).save({"epoch": 0})
         again(layout)

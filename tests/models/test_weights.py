@@ -8,8 +8,8 @@ import torch
 
 from common.errors import CompLeakError, UsageError
 from common.files import atomic, read_json, write_json
-from common.paths import ALL_VERSIONS, ORIGINAL, Layout, Version
-from models.compression import clustering, pruning
+from common.paths import ORIGINAL, Layout, Version
+from models.compression import clustering, paper_versions, pruning
 from models.compression.clustering import Clustering
 from models.compression.pruning import Pruning
 from models.networks import NETWORKS
@@ -59,7 +59,7 @@ def tiny(monkeypatch):
     (("clustering", "256"), "results_clustering/cifar10_resnet18_256"),
 ])
 def test_compressed_models_lie_where_the_appendix_says(given, folder):
-    layout, version = Layout(Path("/run"), "cifar10", "resnet18"), Version.parse(*given)
+    layout, version = Layout(Path("/run"), "cifar10", "resnet18"), compression.parse(*given)
     assert layout.root(version) == Path("/run") / folder
     assert layout.file(version, "shadow_0", "weights.pt") == Path("/run") / folder / "shadow_0" / "weights.pt"
     assert layout.result(version, "SR.json") == Path("/run") / folder / "SR.json"
@@ -69,7 +69,7 @@ def test_originals_and_tables_lie_in_results():
     layout = Layout(Path("/run"), "cifar10", "resnet18")
     assert layout.file(ORIGINAL, "target", "queries.npz") == Path("/run/results/cifar10_resnet18/target/queries.npz")
     assert layout.tables == Path("/run/results/cifar10_resnet18/tables")
-    assert [str(version) for version in ALL_VERSIONS] == [
+    assert [str(version) for version in paper_versions()] == [
         "original", "pruning_0.6", "pruning_0.7", "pruning_0.8", "pruning_0.9", "quantization_int8", "clustering_4",
         "clustering_8", "clustering_16"]
 
@@ -89,7 +89,7 @@ def test_originals_and_tables_lie_in_results():
 ])
 def test_impossible_versions_are_refused(technique, degree, says):
     with pytest.raises(UsageError, match=says):
-        Version.parse(technique, degree)
+        compression.parse(technique, degree)
 
 
 @pytest.mark.parametrize(("version", "command"), [
@@ -151,7 +151,7 @@ def test_json_is_read_back_or_its_command_is_named(tmp_path):
 
 def test_weights_are_read_back_with_their_settings(tmp_path):
     name = save_weights(tmp_path / "weights.pt", tensors(), SETTINGS)
-    saved = read_weights(tmp_path / "weights.pt", "it")
+    saved = read_weights(tmp_path / "weights.pt")
     assert saved["settings"] == SETTINGS and saved["fingerprint"] == name == fingerprint(tensors())
     assert saved["tensors"].keys() == tensors().keys()
     assert all(torch.equal(saved["tensors"][key], tensor) for key, tensor in tensors().items())
@@ -213,7 +213,7 @@ def test_a_flipped_bit_is_refused_or_changes_nothing(tmp_path):
         flipped[at] ^= 1 << int(rng.integers(8))
         path.write_bytes(flipped)
         try:
-            saved = read_weights(path, "it")
+            saved = read_weights(path)
         except CompLeakError:
             refusals += 1
             continue
@@ -257,7 +257,7 @@ def test_progress_is_taken_only_with_the_same_settings(tmp_path, capsys):
 def test_a_saved_version_answers_as_the_model_did(tmp_path, tiny, technique, degree, compress, pack):
     compress(tiny)
     save_weights(tmp_path / "weights.pt", pack(tiny), {**SETTINGS, "technique": technique, "degree": degree})
-    loaded = load_model(read_weights(tmp_path / "weights.pt", "it"))
+    loaded = load_model(read_weights(tmp_path / "weights.pt"))
     assert not loaded.training
     x = torch.randn(5, 3, 16, 16).contiguous(memory_format=torch.channels_last)
     with torch.no_grad():

@@ -5,7 +5,8 @@ import shlex
 import pytest
 import yaml
 
-from common.paths import ALL_VERSIONS, ORIGINAL, Layout
+from common.paths import ORIGINAL, Layout
+from models.compression import paper_versions
 from workflow import plan
 
 
@@ -62,13 +63,13 @@ def test_the_cpu_configuration_is_the_smaller_run(configured):
 def test_the_defaults_name_the_eight_versions_and_their_real_places(configured):
     config = configured("demo")
     layout = Layout("demo", "digits", "resnet18")
-    left = [(None, ORIGINAL)] + [(v.technique, v) for v in ALL_VERSIONS if v.technique]
+    left = [(None, ORIGINAL)] + [(v.technique, v) for v in paper_versions() if v.technique]
     for technique, version in left:
         assert str(layout.file(version, "*", "queries.npz")) in [
             f"demo/{pattern}" for pattern in plan.models_left(config, technique, "all")]
     named = {pattern for t in ["original", *plan.techniques(config)] for pattern in plan.results_left(config, "NR", t)}
     assert {f"demo/{pattern}" for pattern in named if pattern.endswith(".json")} == {
-        str(layout.result(version, "NR.json")) for version in ALL_VERSIONS}
+        str(layout.result(version, "NR.json")) for version in paper_versions()}
     assert f"demo/{plan.combined_left(config, 'tables/C1.csv')[0]}" == str(layout.tables / "C1.csv")
 
 

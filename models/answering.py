@@ -1,0 +1,74 @@
+"""A model is asked: its answers to every picture of both pools, or to those that are scored, and its sensitivities."""
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from common.files import save_arrays
+from common.paths import Layout
+from common.seeds import derive_seed
+from data.splits import Split
+from models import protocol
+from models.queries import augmented, is_current, losses, query, sensitivity
+from models.run import Settings
+from models.weights import load_model
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How the models of a run are asked.
+
+    load() → the data.images.Dataset, called only when something must be asked · rows: "all" or "scored" ·
+    sensitivity: whether sensitivities are measured.
+    """
+
+    layout: Layout
+    settings: Settings
+    split: Split
+    load: object
+    device: torch.device
+    rows: str
+    sensitivity: bool
+
+
+def answer(asking, version, world, saved):
+    """queries.npz and sensitivity.npz of one model, unless they are there and current; saved: its weights."""
+    index, seed, rows = query_index(asking.split, asking.rows), asking.settings.seed, {"rows": asking.rows}
+    path, meta = asking.layout.file(version, world.name, "queries.npz"), _meta(asking, version, world, saved)
+    if not is_current(path, {**meta, **rows}, index):
+        data, labels = asking.load(), asking.load().labels[index]
+        logits = query(load_model(saved, asking.device), _shown(asking, data, version, world), data.statistics, index,
+                       asking.device, f"{version} {world.name} queries")
+        save_arrays(path, {**meta, **rows}, logits=logits, losses=losses(logits, labels), labels=labels, index=index,
+                    member=np.isin(index, world.members))
+    path = asking.layout.file(version, world.name, "sensitivity.npz")
+    if asking.sensitivity and not is_current(path, {**meta, "seed": seed}):
+        data, index = asking.load(), np.sort(world.evaluation)
+        values = sensitivity(load_model(saved, asking.device), _shown(asking, data, version, world), data.statistics,
+                             index, seed, asking.device, f"{version} {world.name} sensitivity")
+        save_arrays(path, {**meta, "seed": seed}, index=index, sensitivity=values)
+
+
+def _meta(asking, version, world, saved):
+    """What a file of answers says of itself; files have called a version a variant since their first format."""
+    meta = {"variant": str(version), "world": world.name, "weights": saved["fingerprint"],
+            "parent": saved["settings"].get("parent"), "split": asking.split.fingerprint,
+            "data": asking.split.data_fingerprint}
+    return meta | {choice: True for choice in protocol.QUERIES if choice in asking.settings.choices}
+
+
+def _shown(asking, data, version, world):
+    """The pictures as this model is shown them: members cropped and flipped where the protocol says so."""
+    if "augmented_members" not in asking.settings.choices:
+        return data.images
+    seed = derive_seed(asking.settings.seed, str(version), world.name, "crops")
+    return augmented(data.images, world.members, seed)
+
+
+def query_index(split, rows):
+    """Positions [n] int64, ascending: every picture of both pools ('all'), or every world's evaluation rows."""
+    if rows == "all":
+        worlds = [np.concatenate([world.members, world.non_members]) for world in (split.target, split.shadows[0])]
+    else:
+        worlds = [world.evaluation for world in split.worlds]
+    return np.unique(np.concatenate(worlds))

@@ -1,0 +1,69 @@
+"""The commands that messages name: made here alone, from what a run knows, and quoted for a shell."""
+import shlex
+from contextlib import contextmanager
+
+from common.errors import CompLeakError, FileError
+from common.files import read_json
+from common.paths import ORIGINAL
+from models.compression import TECHNIQUES
+
+
+def flags(layout):
+    """The words that name a run on a command line."""
+    where = [] if str(layout.run_dir) == "." else ["--run_dir", str(layout.run_dir)]
+    return ["--dataset_name", layout.dataset, "--model_name", layout.model, *where]
+
+
+def training(layout, version=ORIGINAL):
+    """The command that trains one version's models, or reads their answers where they were made elsewhere."""
+    if layout.is_own:
+        return "python -m attacks.audit " + shlex.join(["--outputs", "FOLDER", *flags(layout)[4:]])
+    technique = TECHNIQUES.get(version.technique)
+    words = [technique.script if technique else "train.py", *flags(layout)]
+    if technique:
+        words += [technique.degree_flag, technique.flag_value(version.degree)]
+    return "python " + shlex.join([*words, *_as_before(layout, version, technique)])
+
+
+def _as_before(layout, version, technique):
+    """The pictures, epochs and learning rate that the run is known to have used."""
+    run = _known(layout.result(ORIGINAL, "split.json")).get("run", {})
+    made = _known(layout.file(version, "target", "config.json")).get("settings", {})
+    words = ["--data_dir", run["data_dir"]] if isinstance(run, dict) and run.get("data_dir") else []
+    for flag, name in ((technique.epochs_flag if technique else "--epochs", "epochs"), ("--lr", "lr")):
+        if made.get(name) is not None:
+            words += [flag, str(made[name])]
+    return words
+
+
+def _known(path):
+    try:
+        return read_json(path)
+    except (CompLeakError, OSError):
+        return {}
+
+
+def attacks(layout, setting, versions):
+    """The commands that make NR.json or SR.json of these versions, one a technique, joined by '; '."""
+    shared = [f"CompLeak{setting}.py", *flags(layout)]
+    commands = [[*shared, "--original"]] if ORIGINAL in versions else []
+    pair = ["--original"] if setting == "SR" else []
+    for technique in dict.fromkeys(version.technique for version in versions if version != ORIGINAL):
+        degrees = [version.degree for version in versions if version.technique == technique]
+        commands.append([*shared, *pair, "--compress", "--compress_name", technique, "--compress_degree", *degrees])
+    return "; ".join("python " + shlex.join(words) for words in commands)
+
+
+def module(layout, name):
+    """The command of a module that reads a run: attacks.mr, evaluation.claims, …"""
+    return "python " + shlex.join(["-m", name, *flags(layout)])
+
+
+@contextmanager
+def mending(command):
+    """Names a command in the message of a file that cannot be used; command: text, or a function that gives it."""
+    try:
+        yield
+    except FileError as error:
+        error.command = error.command or (command if isinstance(command, str) else command())
+        raise
