@@ -3,9 +3,9 @@ from benchmarks.common import Row, fastest, parse, parser, rounded, save
 from benchmarks.training import epoch, new_model
 from common.command import positive, run
 from common.device import choose_device, use_bfloat16
-from models.compression.clustering import Clustering
-from models.compression.pruning import Pruning
-from models.training import Technique
+from models.compression.clustering import Centroids
+from models.compression.pruning import Mask
+from models.training import Hooks
 
 GOAL = 1.2
 ROW = Row("clustered_step", "clustered fine-tuning step, ResNet-18, k = 16, batch 128", f"≤ {GOAL} × a plain step",
@@ -20,12 +20,12 @@ def main(argv=None):
     args = parse(p, argv)
     device = choose_device(args.device)
     bfloat16 = use_bfloat16("auto", device, 32)
-    techniques = {"plain": lambda model: Technique(), "clustered": lambda model: Clustering(model, 4),
-                  "pruned": lambda model: Pruning(model, 0.9)}
+    kinds = {"plain": lambda model: Hooks(), "clustered": lambda model: Centroids(model, 4),
+             "pruned": lambda model: Mask(model, 0.9)}
     functions = {}
-    for name, technique in techniques.items():
+    for name, hooks in kinds.items():
         model = new_model(device)
-        functions[name] = epoch(model, technique(model), args.steps, args.batch_size, device, bfloat16)
+        functions[name] = epoch(model, hooks(model), args.steps, args.batch_size, device, bfloat16)
     taken = {name: some / args.steps for name, some in fastest(functions, args.repeats).items()}
     ratio = {name: taken[name] / taken["plain"] for name in ("clustered", "pruned")}
     save(ROW, args, device,

@@ -13,7 +13,7 @@ from common.command import Parser
 from common.device import choose_device
 from common.errors import UsageError
 from common.files import write_json
-from models.stage import device_name
+from models.record import device_name
 
 FORMAT = 1
 RESULTS = Path(__file__).parent / "results"

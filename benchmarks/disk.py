@@ -10,7 +10,7 @@ from benchmarks.training import new_model
 from common.command import positive, run
 from common.errors import UsageError
 from common.paths import ORIGINAL
-from models.compression import clustering, int8, paper_versions, pruning
+from models.compression import TECHNIQUES, paper_versions
 from models.weights import save_weights
 
 GOAL = 1e9
@@ -26,18 +26,11 @@ def size(folder):
 def packed(version):
     """The tensors that one version of an untrained ResNet-18 is saved as: training changes values, not their number."""
     model = new_model(torch.device("cpu"))
-    if version.technique == "pruning":
-        pruning.Pruning(model, float(version.degree))
-        return pruning.pack(model)
-    if version.technique == "clustering":
-        bit = int(version.degree).bit_length() - 1
-        clustering.Clustering(model, bit)
-        return clustering.pack(model, bit)
-    if version.technique == "quantization":
-        prepared = int8.prepare(model).train()
-        prepared(torch.randn(8, 3, 32, 32))
-        return int8.convert(prepared)
-    return model.state_dict()
+    if version == ORIGINAL:
+        return model.state_dict()
+    session = TECHNIQUES[version.technique].start(model, version.degree)
+    session.model.train()(torch.randn(8, 3, 32, 32))  # int8's ranges are those of pictures that were seen
+    return session.pack(session.model)
 
 
 def write_all(folder, scored):

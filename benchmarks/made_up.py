@@ -6,7 +6,7 @@ from common.paths import ORIGINAL, Layout
 from common.seeds import derive_seed
 from data.splits import make_split, to_json
 from models.queries import losses
-from models.run import RUN_DEFAULTS
+from models.run import Settings
 
 CLASSES = 10
 
@@ -19,9 +19,9 @@ def write_run(folder, versions, scored, shadow_num=1, sensitivity=False, seed=0)
     """
     layout = Layout(folder, "cifar10", "resnet18")
     split = make_split(6 * scored, seed, shadow_num, data_fingerprint="made up")
-    run = {**RUN_DEFAULTS, "seed": seed, "shadow_num": shadow_num, "train_size": split.train_size,
-           "data_label": "made up", "classes": [str(c) for c in range(CLASSES)]}
-    write_json(layout.result(ORIGINAL, "split.json"), {"run": run, **to_json(split)})
+    settings = Settings(seed=seed, shadow_num=shadow_num, train_size=split.train_size, data_label="made up",
+                        classes=tuple(str(c) for c in range(CLASSES)))
+    write_json(layout.result(ORIGINAL, "split.json"), {"run": settings.as_json(), **to_json(split)})
     rng = np.random.default_rng(derive_seed(seed, "made up"))
     labels, difficulty = rng.integers(CLASSES, size=split.n), rng.normal(0, 2, split.n)
     for world in split.worlds:

@@ -25,8 +25,8 @@ ALL = Row("nr_sr_all", "NR + SR of all nine models, SAMIA included, one GPU with
 STAGES = {"SAMIA": [("samia", "train_samia"), ("samia", "samia_score")],
           "forests fitted": [("classifiers", "fit_forest")], "classifiers scored": [("classifiers", "score")],
           "logistic regressions fitted": [("classifiers", "fit_logistic")],
-          "thresholds": [("nr", "_thresholds")], "RMIA": [("nr", "_rmia")],
-          "metrics and their intervals": [("results", "evaluate_all")]}
+          "thresholds": [("metric_based", "run")], "RMIA": [("rmia", "_run_ratio"), ("rmia", "_run_population")],
+          "metrics and their intervals": [("results", "evaluate")]}
 
 
 def commands(layout, versions, device):

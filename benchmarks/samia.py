@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from attacks import samia
+from attacks import networks, samia
 from benchmarks.common import Row, fastest, parse, parser, rounded, save
 from common.command import positive, run
 from common.device import choose_device
@@ -32,9 +32,9 @@ class Plain(nn.Module):
 
 def plain_epoch(network, inputs, targets):
     """One epoch as a textbook writes it."""
-    optimiser = torch.optim.SGD(network.parameters(), samia.LEARNING_RATE, samia.MOMENTUM,
-                                weight_decay=samia.WEIGHT_DECAY)
-    for batch in torch.randperm(len(inputs)).to(inputs.device).split(samia.BATCH):
+    optimiser = torch.optim.SGD(network.parameters(), samia.LEARNING_RATE, networks.MOMENTUM,
+                                weight_decay=networks.WEIGHT_DECAY)
+    for batch in torch.randperm(len(inputs)).to(inputs.device).split(networks.BATCH):
         optimiser.zero_grad()
         F.cross_entropy(network(inputs[batch]), targets[batch]).backward()
         optimiser.step()
@@ -47,14 +47,14 @@ def main(argv=None):
     args = parse(p, argv)
     device = choose_device(args.device)
     generator = torch.Generator().manual_seed(0)
-    n, threads = args.steps * samia.BATCH, torch.get_num_threads()
+    n, threads = args.steps * networks.BATCH, torch.get_num_threads()
     posteriors, sensitivity = torch.rand(2, n, 10, generator=generator)
     labels, member = torch.arange(n) % 10, torch.arange(n) % 2 == 1
     inputs, targets = samia.tokens(posteriors, sensitivity, labels, device), member.long().to(device)
     plain = Plain(10).to(device).train()
 
     def on_one_thread():
-        with samia.one_thread():
+        with networks.one_thread():
             plain_epoch(plain, inputs, targets)
 
     taken = fastest({
@@ -62,13 +62,13 @@ def main(argv=None):
         "plain": lambda: plain_epoch(plain, inputs, targets), "plain, one thread": on_one_thread}, args.repeats)
     step = {name: some / args.steps for name, some in taken.items()}
     ratio, one = step["plain"] / step["ours"], step["plain, one thread"] / step["ours"]
-    whole = step["ours"] * EPOCHS * -(-ROWS // samia.BATCH)
+    whole = step["ours"] * EPOCHS * -(-ROWS // networks.BATCH)
     save(ROW, args, device,
          f"{ratio:.2f} × with {threads} thread(s), {one:.2f} × with one ({1e3 * step['ours']:.1f} ms a step; "
          f"{ROWS:,} rows and {EPOCHS} epochs would take {whole:.0f} s)", ratio >= GOAL,
          rounded({"ratio": ratio, "ratio_one_thread": one, "whole_s": whole,
                   **{f"{name}_s": some for name, some in step.items()}}),
-         {"steps": args.steps, "batch": samia.BATCH, "classes": 10, "repeats": args.repeats})
+         {"steps": args.steps, "batch": networks.BATCH, "classes": 10, "repeats": args.repeats})
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@ from benchmarks import artifact, clustered_step, disk, growth, kmeans, nr_sr, rm
 from benchmarks.common import FORMAT, parser
 from common.command import run
 from common.files import atomic, read_json
+from models.hints import mending
 
 ROWS = (artifact.ROW, training.GPU, training.CPU, nr_sr.ONE, samia.ROW, nr_sr.ALL, rmia.ROW, kmeans.ROW,
         clustered_step.ROW, disk.ROW, growth.ROW)
@@ -14,7 +15,8 @@ def table(folder):
     for row in ROWS:
         path, measured, where = folder / f"{row.name}.json", "not measured", ""
         if path.exists():
-            record = read_json(path, row.command)
+            with mending(row.command):
+                record = read_json(path)
             if record.get("format") == FORMAT and not record["trial"]:
                 measured = f"{record['measured']}: **{'met' if record['met'] else 'missed'}**"
                 where = f"{record['machine']}, load {record['load_before']}, {record['date']}"

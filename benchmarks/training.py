@@ -13,7 +13,7 @@ from common.device import choose_device, use_bfloat16
 from common.errors import CompLeakError
 from data.augment import normalise
 from models.networks import build
-from models.training import MOMENTUM, WEIGHT_DECAY, Recipe, Technique, train
+from models.training import MOMENTUM, WEIGHT_DECAY, Hooks, Recipe, train
 
 STATISTICS = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 GFLOP = 0.84  # per 32×32 picture and training step of ResNet-18
@@ -38,7 +38,7 @@ def new_model(device):
     return build("resnet18", 10, seed=0).to(device, memory_format=torch.channels_last)
 
 
-def epoch(model, technique, steps, batch, device, bfloat16):
+def epoch(model, hooks, steps, batch, device, bfloat16):
     """A function that runs the project's loop for one epoch of so many steps."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (steps * batch, 32, 32, 3), dtype=torch.uint8, generator=generator).to(device)
@@ -47,7 +47,7 @@ def epoch(model, technique, steps, batch, device, bfloat16):
 
     def call():
         with tempfile.TemporaryDirectory() as folder:
-            train(model, images, labels, STATISTICS, recipe, technique, NoProgress(), Path(folder, "log"), "benchmark")
+            train(model, images, labels, STATISTICS, recipe, hooks, NoProgress(), Path(folder, "log"), "benchmark")
 
     return call
 
@@ -82,7 +82,7 @@ def matrix_rate(device, bfloat16, repeats=10):
 
 
 def _worker(barrier, took, steps, batch, device, bfloat16):
-    call = epoch(new_model(device), Technique(), steps, batch, device, bfloat16)
+    call = epoch(new_model(device), Hooks(), steps, batch, device, bfloat16)
     call()
     barrier.wait(timeout=300)  # so that a worker that fails does not keep the others waiting
     took.put(seconds(call))
@@ -115,7 +115,7 @@ def main(argv=None):
     on_gpu = device.type == "cuda"
     steps, bfloat16 = args.steps or (150 if on_gpu else 20), use_bfloat16("auto", device, 32)
     given = {"steps": steps, "batch": args.batch_size, "device": device, "bfloat16": bfloat16}
-    taken = fastest({"loop": epoch(new_model(device), Technique(), **given), "bare": bare(new_model(device), **given)},
+    taken = fastest({"loop": epoch(new_model(device), Hooks(), **given), "bare": bare(new_model(device), **given)},
                     args.repeats)
     rate = {name: steps * args.batch_size / some for name, some in taken.items()}
     peak = matrix_rate(device, bfloat16)

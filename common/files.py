@@ -87,7 +87,8 @@ def read_npz(path, names=None):
             if file.zip.testzip():  # an array that is read in part is not checked
                 raise ValueError("its contents changed")
             meta = json.loads(str(file["meta"])) if "meta" in file.files else {}
-            return {name: file[name] for name in (file.files if names is None else names)}, meta
+            wanted = [name for name in file.files if name != "meta"] if names is None else names
+            return {name: file[name] for name in wanted}, meta
     except FileNotFoundError:
         raise FileError.missing(path) from None
     except PermissionError:

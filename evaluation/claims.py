@@ -65,11 +65,11 @@ def _groups(run):
 def nr_attacks(keys, *models):
     """The names of the NR attacks that all of these models have.
 
-    None where a model has not been attacked, or by some of the first one's attacks alone: NR keeps each attack by
-    itself, and what MR needs is there before the rest. Attacks that need sensitivities may be missing.
+    None where a model has not been attacked, or by some alone: NR keeps each attack by itself, and what MR needs is
+    there before the rest. Attacks that need sensitivities may be missing.
     """
     names = [[attack for setting, model, attack in keys if (setting, model) == ("NR", wanted)] for wanted in models]
-    whole = {attack for attack in names[0] if not nr.ATTACKS[attack].sensitive}
+    whole = {attack for setting, _, attack in keys if setting == "NR" and not nr.ATTACKS[attack].sensitive}
     if not all(whole <= set(others) for others in names):
         return []
     return [attack for attack in names[0] if all(attack in others for others in names)]

@@ -56,7 +56,9 @@ def nr(flags, run_dir, *more):
 
 
 def attacks(layout, setting, version):
-    return json.loads(layout.result(version, f"{setting}.json").read_text())["attacks"]
+    """{attack: metrics}, without what they were made from."""
+    found = json.loads(layout.result(version, f"{setting}.json").read_text())["attacks"]
+    return {name: {key: value for key, value in metrics.items() if key != "inputs"} for name, metrics in found.items()}
 
 
 @pytest.fixture
@@ -81,7 +83,7 @@ def test_exported_answers_give_the_same_numbers_through_nr_and_sr(source, tmp_pa
     with pytest.raises(CompLeakError, match="two or more compressed models, and .* knows 1"):
         mr.main([*OWN, "--run_dir", str(layout.run_dir)])
     capsys.readouterr()
-    assert {"models", "C1", "C2"} == {table.name for table in tables.build(layout)}
+    assert {"models", "C1", "C2"} == {table.name for table in tables.build(Run(layout))}
     said = capsys.readouterr().out
     assert "NR lacks pruning_0.6: run" in said and "pruning_0.7" not in said, "only what was brought along is wanted"
 
@@ -120,9 +122,9 @@ def test_a_single_model_without_shadow_has_threshold_free_numbers(source, tmp_pa
     assert list(found) == ["metric_based_1", "metric_based_2", "loss_threshold", "correctness"]
     assert all(metrics["acc"] is metrics["acc_interval"] is metrics["fpr_of_decision"] is None
                for metrics in found.values())
-    target, _ = read_version(Run(layout), ORIGINAL)
+    target = read_version(Run(layout), ORIGINAL).target
     assert found["loss_threshold"]["auc"] == auc(loss_score(target.losses), target.member)
-    table = next(table for table in tables.build(layout) if table.name == "C1")
+    table = next(table for table in tables.build(Run(layout)) if table.name == "C1")
     assert "ACC (%)" not in table.blocks and "no shadow model" in table.caption
     assert table.blocks["correctness"]["ACC (%)"].tolist() == ["-"]
     with pytest.raises(CompLeakError, match="SR is fitted on shadow models and .* holds none"):
@@ -139,9 +141,9 @@ def test_unequal_numbers_are_cut_and_said(source, tmp_path, capsys):
     np.savez(path, **arrays)
     layout = imported(outputs, tmp_path / "audit")
     assert "30 members and 30 non-members are scored, cut to equal numbers from 100 and 30" in capsys.readouterr().out
-    first = read_version(Run(layout), ORIGINAL)[0]
+    first = read_version(Run(layout), ORIGINAL).target
     assert first.member.sum() == (~first.member).sum() == 30
-    again = read_version(imported(outputs, tmp_path / "again"), ORIGINAL)[0]
+    again = read_version(Run(imported(outputs, tmp_path / "again")), ORIGINAL).target
     assert np.array_equal(first.index, again.index)
 
 

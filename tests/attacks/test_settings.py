@@ -1,5 +1,6 @@
 """NR, SR and MR on made-up runs: models that know nothing of their members leak nothing; models that do, do."""
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,7 +8,8 @@ import pytest
 import CompLeakNR
 import CompLeakSR
 from attacks import classifiers, mr, nr, sr
-from attacks.inputs import read_version, reference_game
+from attacks.attack import Context
+from attacks.inputs import check_pair, read_version, reference_game
 from common.errors import CompLeakError, UsageError
 from common.metrics import auc
 from common.paths import ORIGINAL, Version
@@ -17,6 +19,7 @@ PRUNED, CLUSTERED = Version("pruning", "0.6"), Version("clustering", "4")
 FLAGS = ["--dataset_name", "digits", "--num_cls", "10"]
 PAIR = [*FLAGS, "--original", "--compress", "--compress_name"]
 Z_999 = 3.29
+CONTEXT = Context(1)
 
 
 @pytest.fixture(autouse=True)
@@ -30,33 +33,39 @@ def null_half_width(members, non_members):
     return Z_999 * np.sqrt((members + non_members + 1) / (12 * members * non_members))
 
 
-def sr_inputs(layout):
-    return read_version(Run(layout), ORIGINAL), read_version(Run(layout), PRUNED)
+def pair_of(layout):
+    return sr.Pair(read_version(Run(layout), ORIGINAL), read_version(Run(layout), PRUNED))
+
+
+def all_of(pair, context=CONTEXT):
+    """{attack: Scored} of NR on the original and SR on the pair."""
+    found = {name: attack.run(pair.original, context) for name, attack in nr.possible(pair.original)[0].items()}
+    return found | {name: attack.run(pair, context) for name, attack in sr.ATTACKS.items()}
 
 
 def test_models_that_know_nothing_give_every_attack_a_coins_auc(made_up_run):
     layout = made_up_run([PRUNED, CLUSTERED], leak=0.0, n=2000)
-    original, pruned = sr_inputs(layout)
-    results = nr.attack(*original, seed=1, device="cpu") | sr.attack(original, pruned, seed=1)[0]
+    pair = pair_of(layout)
+    results = {name: scored.scores for name, scored in all_of(pair).items()}
     assert len(results) == 15
     for version in (PRUNED, CLUSTERED):
         degree = ["--compress_degree", version.degree, "--run_dir", str(layout.run_dir)]
         CompLeakSR.main([*PAIR, version.technique, *degree])
-    mr.attack_groups(layout, 1, "cpu", {"both": [PRUNED, CLUSTERED]})
+    mr.attack_groups(Run(layout), Context(0), {"both": [PRUNED, CLUSTERED]})
     with np.load(layout.result(ORIGINAL, "MR_scores.npz")) as saved:
-        results |= {name: (saved[name], None) for name in saved.files if name.startswith("both")}
-    member = original[0].member
+        results |= {name: saved[name] for name in saved.files if name.startswith("both")}
+    assert len(results) == 17
+    member = pair.original.target.member
     bound = null_half_width(member.sum(), (~member).sum())
-    for name, (scores, _) in results.items():
+    for name, scores in results.items():
         assert abs(auc(scores, member) - 0.5) < bound, name
 
 
 def test_models_that_leak_are_caught_by_every_attack(made_up_run):
     layout = made_up_run([PRUNED], leak=2.0, n=1600)
-    original, pruned = sr_inputs(layout)
-    results = nr.attack(*original, seed=1, device="cpu") | sr.attack(original, pruned, seed=1)[0]
-    member = original[0].member
-    for name, (scores, decisions) in results.items():
+    pair = pair_of(layout)
+    results, member = all_of(pair), pair.original.target.member
+    for name, (scores, decisions, *_) in results.items():
         assert decisions.shape == member.shape and decisions.dtype == bool
         # A sum over classes cannot see which posterior belongs to the label, which is all that leaks here.
         if name not in ("train_based_1 (LR)", "train_based_2 (LR)"):
@@ -66,7 +75,8 @@ def test_models_that_leak_are_caught_by_every_attack(made_up_run):
 
 def test_rmia_references_exclude_shadows_that_trained_on_the_point(made_up_run):
     layout = made_up_run([], n=1200, shadow_num=3)
-    target, shadows = read_version(Run(layout), ORIGINAL)
+    attacked = read_version(Run(layout), ORIGINAL)
+    target, shadows = attacked.target, attacked.shadows
     points = shadows[0].index[~shadows[0].member]
     p, p_references, usable = reference_game(target, points, shadows)
     assert p.shape == (len(points),) and p_references.shape == usable.shape == (len(points), 3)
@@ -78,16 +88,17 @@ def test_rmia_references_exclude_shadows_that_trained_on_the_point(made_up_run):
 
 def test_several_shadows_are_used_and_cross_fitted_by_shadow(made_up_run):
     layout = made_up_run([PRUNED], leak=1.0, n=1200, shadow_num=2)
-    original, pruned = sr_inputs(layout)
-    _, both = sr.attack(original, pruned, seed=0)
-    rows = sum(len(shadow.index) for shadow in original[1])
-    assert len(both["shadow_SR2"]) == rows == 2 * len(original[0].index)
-    _, one = sr.attack((original[0], original[1][:1]), (pruned[0], pruned[1][:1]), seed=0)
-    assert not np.allclose(both["target_train_based_2"], one["target_train_based_2"])
+    pair = pair_of(layout)
+    one, other = (sr.Pair(*(replace(version, shadows=(version.shadows[i],)) for version in pair)) for i in (0, 1))
+    both, first, second = (sr.ATTACKS["SR2 (RF)"].run(some, CONTEXT) for some in (pair, one, other))
+    rows = len(first.on_shadow)
+    assert len(both.on_shadow) == 2 * rows == 2 * len(pair.original.target.index)
+    assert not np.allclose(both.scores, first.scores)
     # With two shadows, the first one's rows are scored by a forest that saw the second alone.
-    _, swapped = sr.attack((original[0], original[1][1:]), (pruned[0], pruned[1][1:]), seed=0)
-    assert not np.allclose(both["shadow_SR2"][: len(one["shadow_SR2"])], one["shadow_SR2"])
-    assert not np.allclose(both["shadow_SR2"][len(one["shadow_SR2"]):], swapped["shadow_SR2"])
+    features = sr._features(*(version.shadows[0] for version in pair), True)
+    forest = classifiers.FITS["RF"](CONTEXT.seed)(
+        sr._features(*(version.shadows[1] for version in pair), True), pair.original.shadows[1].member)
+    assert np.array_equal(both.on_shadow[:rows], forest.score(features))
 
 
 def test_samia_is_left_out_without_sensitivities(made_up_run, capsys):
@@ -125,9 +136,9 @@ def test_missing_files_name_the_command_that_makes_them(made_up_run, file, says)
 
 def test_mr_names_the_sr_command_that_is_missing(made_up_run):
     layout = made_up_run([PRUNED], n=1200)
-    expected = "SR_scores.npz is missing: run python CompLeakSR.py .*--compress_degree 0.6"
+    expected = "SR.json is missing: run python CompLeakSR.py .*--compress_degree 0.6"
     with pytest.raises(CompLeakError, match=expected):
-        mr.attack_groups(layout, 0, "cpu", {"one": [PRUNED]})
+        mr.attack_groups(Run(layout), CONTEXT, {"one": [PRUNED]})
 
 
 def test_answers_of_another_split_original_or_truncated_are_refused(made_up_run):
@@ -143,10 +154,10 @@ def test_answers_of_another_split_original_or_truncated_are_refused(made_up_run)
 
 def test_a_compressed_model_of_another_original_is_not_paired(made_up_run):
     layout = made_up_run([PRUNED], n=1200)
-    original, pruned = sr_inputs(layout)
-    original[0].queries.meta["weights"] = "trained again"
+    pair = pair_of(layout)
+    pair.original.target.queries.meta["weights"] = "trained again"
     with pytest.raises(CompLeakError, match="was made from another original"):
-        CompLeakSR.check_pair(original[0], pruned[0], layout, PRUNED)
+        check_pair(Run(layout), *pair)
 
 
 @pytest.mark.parametrize(("flags", "says"), [

@@ -89,7 +89,8 @@ def test_growth_has_every_stage_at_every_size(tmp_path):
 
 
 def test_disk_weighs_packed_models_and_finished_runs(tmp_path, monkeypatch):
-    monkeypatch.setattr(disk, "paper_versions()", (ORIGINAL, Version("pruning", "0.9"), Version("quantization", "int8")))
+    some = [ORIGINAL, Version("pruning", "0.9"), Version("quantization", "int8")]
+    monkeypatch.setattr(disk, "paper_versions", lambda: some)
     figures = measured(disk, tmp_path, "disk")["figures"]
     assert figures["original_model_mb"] == pytest.approx(44.8, abs=0.2)
     # A pruned weight costs a bit, and four bytes where it stays; an int8 weight one byte.
@@ -112,8 +113,8 @@ def test_kmeans_is_near_the_optimum(tmp_path):
 
 def test_the_made_up_members_are_surer_and_the_compressed_model_resembles_its_original(tmp_path):
     version = Version("pruning", "0.6")
-    layout = write_run(tmp_path, [version], 300)
-    (original, _), (pruned, shadows) = read_version(Run(layout), ORIGINAL), read_version(Run(layout), version)
+    run = Run(write_run(tmp_path, [version], 300))
+    (original, *_), (pruned, *shadows) = (read_version(run, one).models for one in (ORIGINAL, version))
     assert len(original.index) == 600 and original.member.sum() == 300 and len(shadows) == 1
     assert 0.55 < auc(loss_score(original.losses), original.member) < 0.9
     assert (original.logits.argmax(1) == pruned.logits.argmax(1)).mean() > 0.8

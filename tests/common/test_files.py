@@ -75,7 +75,7 @@ def test_a_changed_number_in_json_is_refused(tmp_path):
     write_json(path, value)
     assert read_json(path) == value
     path.write_text(path.read_text().replace("0.75", "0.95"))
-    with pytest.raises(CompLeakError, match="NR.json is damaged .its contents changed.: delete it and run it"):
+    with pytest.raises(CompLeakError, match="NR.json is damaged .its contents changed.$"):
         read_json(path)
     path.write_text(json.dumps(value))
     assert read_json(path) == value, "files from before there were checksums are read"

@@ -1,17 +1,21 @@
-"""attacks/report.py on made-up runs: the page's structure, its numbers, and that nothing from a file is markup."""
+"""evaluation/report.py on made-up runs: the page's structure, its numbers, and that nothing from a file is markup."""
 import json
 from html.parser import HTMLParser
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from attacks.results import Results
+from attacks.saved import attack_scores
 from common.errors import UsageError
-from common.files import write_json
+from common.files import save_arrays, write_json
 from common.paths import ORIGINAL, Layout, Version
 from data import images
 from evaluation import report, report_parts
 from evaluation.tables import Table
 from models.compression import paper_versions
+from models.run import Run
 
 SOME = (ORIGINAL, Version("pruning", "0.9"), Version("clustering", "4"))
 LABEL = "<script>alert('x')</script> & \"set\""
@@ -58,17 +62,22 @@ class Page(HTMLParser):
         return next(rows[1:] for rows in self.tables if rows[0] == caption)
 
 
-def written(layouts):
-    report.main(["--dataset_name", "digits", "--run_dir", *(str(layout.run_dir) for layout in layouts)])
-    return Page(layouts[0].result(ORIGINAL, "report.html").read_text())
+def written(runs):
+    report.main(["--dataset_name", "digits", "--run_dir", *(str(run.layout.run_dir) for run in runs)])
+    return Page(runs[0].layout.result(ORIGINAL, "report.html").read_text())
+
+
+def nr(run, version=ORIGINAL):
+    """{attack: metrics} of a version's NR.json."""
+    return json.loads(run.layout.result(version, "NR.json").read_text())["attacks"]
 
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory, scored_run):
-    """(layout, page) of one run on real digits, under a hostile name."""
-    layout = scored_run(tmp_path_factory.mktemp("one"), label=LABEL, data=images.load("digits", image_size=8),
-                        versions=SOME)
-    return layout, written([layout])
+    """(Run, page) of one run on real digits, under a hostile name."""
+    run = scored_run(tmp_path_factory.mktemp("one"), label=LABEL, data=images.load("digits", image_size=8),
+                     versions=SOME)
+    return run, written([run])
 
 
 def test_page_is_self_contained_and_nothing_from_files_is_markup(one):
@@ -86,44 +95,45 @@ def test_page_is_self_contained_and_nothing_from_files_is_markup(one):
 
 
 def test_tables_hold_the_numbers_of_the_result_files(one):
-    layout, page = one
+    run, page = one
     head, *rows = page.table("AUC (%)")
     assert head == ["model", "metric1", "metric2", "train2 RF", "RMIA"]
     for version, row in zip(SOME, rows, strict=True):
-        saved = json.loads(layout.result(version, "NR.json").read_text())["attacks"]
-        assert row[1:] == [f"{100 * metrics['auc']:.2f}" for metrics in saved.values()]
+        assert row[1:] == [f"{100 * metrics['auc']:.2f}" for metrics in nr(run, version).values()]
 
 
 def test_the_most_exposed_members_come_with_picture_class_and_scores(one):
-    layout, page = one
+    run, page = one
     head, *rows = page.table("RMIA score (share of non-members as high)")
     assert head == ["index", "picture", "class", "original", "pruned 0.9", "cluster 4"] and len(rows) == 12
     data = images.load("digits", image_size=8)
-    found = report_parts.attack_scores(layout, ORIGINAL, "NR", json.loads(
-        layout.result(ORIGINAL, "NR.json").read_text()), ["RMIA"], ["index", "member"])
-    best = max(found["RMIA"][found["member"]])
+    index, member, found = attack_scores(run, ORIGINAL, "NR", ["RMIA"])
+    best = max(found["RMIA"][member])
     assert rows[0][3].startswith(f"{best:.4g} (")
-    share = 100 * (found["RMIA"][~found["member"]] >= best).mean()
+    share = 100 * (found["RMIA"][~member] >= best).mean()
     assert rows[0][3].endswith(f"({share:.2f}%)")
-    members = set(found["index"][found["member"]].tolist())
+    members = set(index[member].tolist())
     for row in rows:
         assert int(row[0]) in members and row[2] == str(data.labels[int(row[0])])
     pictures = [attributes for tag, attributes in page.attributes if tag == "img" and "image/png" in attributes["src"]]
     assert [picture["alt"].split()[1].strip(",") for picture in pictures] == [row[0] for row in rows]
 
 
-def test_without_the_data_there_are_indices_and_one_line(tmp_path, scored_run):
-    page = written([scored_run(tmp_path, versions=SOME)])
+def test_without_the_data_there_are_indices_classes_and_one_line(tmp_path, scored_run):
+    run = scored_run(tmp_path, versions=SOME)
+    page, answers = written([run]), run.queries(ORIGINAL, "target")
     rows = page.table("RMIA score (share of non-members as high)")[1:]
-    assert len(rows) == 12 and all(row[1:3] == ["-", "-"] for row in rows)
-    assert "Pictures are not shown: the pictures found are not those of the run" in page.text
+    assert len(rows) == 12 and all(row[1] == "-" for row in rows)
+    at = answers.rows(np.array([int(row[0]) for row in rows]))
+    assert [row[2] for row in rows] == [str(label) for label in answers.labels[at]]
+    assert f"Pictures are not shown: digits is not the data that {run.path} was made from: name the same" in page.text
 
 
 def test_nothing_is_downloaded_for_the_report(tmp_path, scored_run, monkeypatch):
     monkeypatch.setattr(images, "DATASETS", tmp_path / "empty")
-    root = scored_run(tmp_path, versions=SOME[:1]).root()
+    root = scored_run(tmp_path, versions=SOME[:1]).layout.root()
     root.rename(root.with_name("cifar10_resnet18"))
-    data, why = report_parts.pictures(Layout(tmp_path, "cifar10", "resnet18"), None)
+    data, why = report_parts.pictures(Run(Layout(tmp_path, "cifar10", "resnet18")), None)
     assert data is None and "CIFAR-10 is not in data/datasets/" in why
 
 
@@ -137,42 +147,46 @@ def test_deviations_say_what_was_less_than_the_appendix(one):
 
 
 def test_several_seeds_show_mean_spread_and_points(tmp_path, scored_run):
-    layouts = [scored_run(tmp_path / str(seed), seed=seed, versions=SOME) for seed in (4, 7)]
-    page = written(layouts)
+    runs = [scored_run(tmp_path / str(seed), seed=seed, versions=SOME) for seed in (4, 7)]
+    page = written(runs)
     head, *rows = page.table("AUC (%)")
     assert head == ["attack", "mean", "spread", "seed 4", "seed 7"]
-    values = [100 * json.loads(layout.result(ORIGINAL, "NR.json").read_text())["attacks"]["RMIA"]["auc"]
-              for layout in layouts]
+    values = [100 * nr(run)["RMIA"]["auc"] for run in runs]
     row = next(row for row in rows if row[0] == "RMIA, original")
     spread = abs(values[0] - values[1]) / 2**0.5
     assert row[1:] == [f"{number:.2f}" for number in (sum(values) / 2, spread, *values)]
-    assert not layouts[1].result(ORIGINAL, "report.html").exists()
+    assert not runs[1].layout.result(ORIGINAL, "report.html").exists()
 
 
-def test_the_seeds_show_samia_where_a_run_has_it(tmp_path, scored_run, edit_json):
-    layout = scored_run(tmp_path, versions=SOME)
-    path = layout.result(ORIGINAL, "NR.json")
-    attacks = json.loads(path.read_text())["attacks"]
-    assert "SAMIA, original" not in report_parts.main_rows(layout)
-    edit_json(path, attacks={"SAMIA": attacks["RMIA"], **attacks})
-    rows = report_parts.main_rows(layout)
-    assert rows["SAMIA, original"] == attacks["RMIA"] and "SAMIA, pruned 0.9" not in rows
+def test_the_seeds_show_samia_where_a_run_has_it(tmp_path, scored_run, made_up):
+    run = scored_run(tmp_path, versions=SOME)
+    assert "SAMIA, original" not in report_parts.main_rows(run)
+    _, _, scored = Results(run, ORIGINAL, "NR").scored(nr(run))
+    for world in run.split.worlds:
+        index, meta = np.sort(world.evaluation), run.queries(ORIGINAL, world.name).meta
+        save_arrays(run.layout.file(ORIGINAL, world.name, "sensitivity.npz"), meta, index=index,
+                    sensitivity=np.zeros((len(index), 10), np.float32))
+    run = Run(run.layout)
+    scored = {"SAMIA": scored["RMIA"], **scored}
+    made_up.scores(run, ORIGINAL, "NR", {name: (one.scores, one.decisions) for name, one in scored.items()})
+    rows = report_parts.main_rows(run)
+    assert rows["SAMIA, original"] == nr(run)["SAMIA"] and "SAMIA, pruned 0.9" not in rows
+    assert rows["SAMIA, original"]["auc"] == rows["RMIA, original"]["auc"]
 
 
 def test_runs_that_differ_in_more_than_the_seed_are_refused(tmp_path, scored_run, edit_json):
-    layouts = [scored_run(tmp_path / str(seed), seed=seed, versions=SOME[:2]) for seed in (0, 1)]
+    runs = [scored_run(tmp_path / str(seed), seed=seed, versions=SOME[:2]) for seed in (0, 1)]
     with pytest.raises(UsageError, match="seed 0"):
-        written([layouts[0], layouts[0]])
-    path = layouts[1].result(ORIGINAL, "split.json")
-    edit_json(path, run={**json.loads(path.read_text())["run"], "augment": False})
+        written([runs[0], runs[0]])
+    edit_json(runs[1].path, run={**json.loads(runs[1].path.read_text())["run"], "augment": False})
     with pytest.raises(UsageError, match="augment"):
-        written(layouts)
+        written(runs)
 
 
 def test_verdicts_and_ablation_are_shown_where_they_are(one, monkeypatch):
     frame = pd.DataFrame({"claim": ["C1"], "verdict": ["undecided <b>"]})
     for module, name in ((report.claims, "Verdicts"), (report.differences, "released: queries")):
-        monkeypatch.setattr(module, "table", lambda layout, name=name: Table("x", "Judged.", frame, {name: frame}))
+        monkeypatch.setattr(module, "table", lambda run, name=name: Table("x", "Judged.", frame, {name: frame}))
     page = Page(report.page([one[0]]))
     for name in ("Verdicts", "released: queries"):
         assert page.table(name) == [["claim", "verdict"], ["C1", "undecided <b>"]]
@@ -182,24 +196,24 @@ def test_verdicts_and_ablation_are_shown_where_they_are(one, monkeypatch):
 
 
 def test_a_run_that_has_only_been_trained_has_a_report(tmp_path, scored_run):
-    layout = scored_run(tmp_path, versions=SOME)
+    run = scored_run(tmp_path, versions=SOME)
     for path in tmp_path.rglob("?R*"):
         path.unlink()
-    page = written([layout])
+    page = written([run])
     assert "Deviations and limits" in page.headings and not [name for name in page.headings if name.startswith("C1")]
 
 
 def test_all_versions_stay_below_a_megabyte(tmp_path, scored_run):
-    layout = scored_run(tmp_path, scored=2000, versions=tuple(paper_versions()))
-    written([layout])
-    assert layout.result(ORIGINAL, "report.html").stat().st_size < 900_000
+    run = scored_run(tmp_path, scored=2000, versions=tuple(paper_versions()))
+    written([run])
+    assert run.layout.result(ORIGINAL, "report.html").stat().st_size < 900_000
 
 
 def test_audited_models_say_where_they_come_from(tmp_path, scored_run):
-    layout = scored_run(tmp_path, versions=SOME[:1])
-    layout.root().rename(layout.root().with_name("own_model"))
+    root = scored_run(tmp_path, versions=SOME[:1]).layout.root()
+    root.rename(root.with_name("own_model"))
     write_json(tmp_path / "results" / "own_model" / "target" / "config.json", {
-        "settings": {"technique": None, "degree": None, "epochs": None}, "weights": "original target 0", "bytes": None,
+        "settings": {"technique": None, "degree": None, "epochs": None}, "weights": "original target", "bytes": None,
         "ratio": None, "accuracy_in": 0.9, "accuracy_out": 0.8})
     report.main(["--dataset_name", "own", "--model_name", "model", "--run_dir", str(tmp_path)])
     text = Page((tmp_path / "results" / "own_model" / "report.html").read_text()).text

@@ -98,7 +98,7 @@ def answers(n=60, **changes):
     ({"member": np.arange(59) < 3}, "n = 60"), ({"losses": np.full(60, np.nan)}, "losses must be numbers"),
     ({"losses": np.zeros(59)}, "losses is float64 (59,)"), ({"scored": np.ones(60)}, "scored is float64"),
     ({"meta": np.array('{"format": 9}')}, "has format 9, this version reads 1"),
-    ({"labels": np.array([{}] * 60)}, "damaged or incomplete"),
+    ({"labels": np.array([{}] * 60)}, "is damaged"),
 ])
 def test_bare_files_that_cannot_be_used_are_named(tmp_path, changes, says):
     path = tmp_path / "target.npz"

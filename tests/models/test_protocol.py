@@ -4,6 +4,8 @@ import pytest
 import torch
 
 import train
+from attacks import mr, nr, sr
+from attacks.attack import Context
 from common.errors import UsageError
 from common.paths import ORIGINAL, Layout
 from models import best_epoch, protocol
@@ -12,7 +14,7 @@ from models.networks import NETWORKS
 from models.networks.resnet import ResNet
 from models.queries import augmented, load_queries
 from models.run import Run
-from models.training import L2_TERM, Recipe, Technique
+from models.training import L2_TERM, Hooks, Recipe
 from models.training import train as train_network
 from models.weights import read_weights
 
@@ -52,11 +54,14 @@ def test_names_of_protocols():
 
 
 def test_results_note_only_what_moves_them():
-    everything = protocol.parse("released")
-    assert protocol.record(frozenset(), "MR") == protocol.record(frozenset({"l2_term"}), "NR") == {}
-    assert protocol.record(everything, "SR") == {"protocol": ["augmented_members", "interpolated_tpr"]}
-    assert "rmia_population" in protocol.record(everything, "NR")["protocol"]
-    assert {"int8_shadow", "in_sample_forests"} <= set(protocol.record(everything, "MR")["protocol"])
+    def noted(attack, text):
+        return attack.inputs({}, Context(0, protocol.parse(text)))["protocol"]
+
+    multi = mr.attack_of("all eight, with the original")
+    assert noted(multi, "sound") == noted(nr.ATTACKS["RMIA"], "l2_term") == []
+    assert noted(sr.ATTACKS["SR2 (RF)"], "released") == ["augmented_members", "interpolated_tpr"]
+    assert "rmia_population" in noted(nr.ATTACKS["RMIA (population)"], "released")
+    assert {"int8_shadow", "in_sample_forests", "best_attack_epoch"} <= set(noted(multi, "released"))
 
 
 def test_members_alone_are_augmented_and_every_seed_differs():
@@ -104,7 +109,7 @@ def test_l2_term_is_the_gradient_of_half_the_squared_norm(tmp_path):
         start = {name: value.clone() for name, value in model.named_parameters()}
         model.float()
         recipe = Recipe(epochs=1, lr=1.0, batch_size=20, augment=False, bfloat16=False, seed=1, l2_term=l2_term)
-        train_network(model, images, labels, STATISTICS, recipe, Technique(), Nothing(), tmp_path / "log", "test")
+        train_network(model, images, labels, STATISTICS, recipe, Hooks(), Nothing(), tmp_path / "log", "test")
         models.append(dict(model.named_parameters()))
     for name, value in start.items():
         expected = -L2_TERM * value.float()

@@ -4,12 +4,11 @@ import pytest
 import torch
 from torch.nn.utils import prune
 
-from common.errors import UsageError
 from models.compression import pruning
-from models.compression.pruning import Pruning
+from models.compression.pruning import Mask
 from models.networks import compressible_layers
 from models.networks.resnet import ResNet
-from models.training import Recipe, Technique, train
+from models.training import Hooks, Recipe, train
 
 SPARSITIES = (0.6, 0.7, 0.8, 0.9)
 
@@ -60,8 +59,8 @@ def test_training_equals_torchs_pruning_step_for_step(tmp_path, sparsity):
     theirs = network().to(memory_format=torch.contiguous_format)  # torch's pruning takes no other layout
     for layer in compressible_layers(theirs).values():
         prune.l1_unstructured(layer, "weight", amount=int(layer.weight.numel() * sparsity))
-    fine_tune(ours, Pruning(ours, sparsity), tmp_path)
-    fine_tune(theirs, Technique(), tmp_path)
+    fine_tune(ours, Mask(ours, sparsity), tmp_path)
+    fine_tune(theirs, Hooks(), tmp_path)
     for layer in compressible_layers(theirs).values():
         prune.remove(layer, "weight")
     expected = theirs.state_dict()
@@ -75,7 +74,7 @@ def test_training_equals_torchs_pruning_step_for_step(tmp_path, sparsity):
 @pytest.mark.parametrize("sparsity", SPARSITIES)
 def test_the_zeros_are_exact_after_training_and_others_moved(tmp_path, sparsity):
     model = network()
-    technique = Pruning(model, sparsity)
+    technique = Mask(model, sparsity)
     before = {name: layer.weight.detach().clone() for name, layer in compressible_layers(model).items()}
     fine_tune(model, technique, tmp_path)
     for name, layer in compressible_layers(model).items():
@@ -89,7 +88,7 @@ def test_the_zeros_are_exact_after_training_and_others_moved(tmp_path, sparsity)
 @pytest.mark.parametrize("sparsity", [0.6, 0.9])
 def test_pack_and_unpack_give_the_weights_back(sparsity):
     model = network()
-    Pruning(model, sparsity)
+    Mask(model, sparsity)
     packed = pruning.pack(model)
     state = pruning.unpack(packed)
     expected = model.state_dict()
@@ -105,5 +104,5 @@ def test_pack_and_unpack_give_the_weights_back(sparsity):
 
 @pytest.mark.parametrize("sparsity", [0, 1, -0.1, 1.5, float("nan")])
 def test_sparsities_outside_0_to_1_are_refused(sparsity):
-    with pytest.raises(UsageError, match="--prune_sparsity"):
-        Pruning(network(), sparsity)
+    with pytest.raises(AssertionError, match="a fraction of the weights"):
+        Mask(network(), sparsity)

@@ -11,6 +11,7 @@ from torch import nn
 from common.errors import CompLeakError
 from common.files import load_arrays, save_arrays
 from models import queries as module
+from models.hints import mending
 from models.networks.resnet import ResNet
 from models.queries import Queries, is_current, load_queries, losses, noise, query, sensitivity
 
@@ -170,8 +171,8 @@ def test_rows_finds_positions_and_refuses_what_was_not_asked():
 
 
 def refused(path, says):
-    with pytest.raises(CompLeakError) as error:
-        load_queries(path, "python train.py")
+    with pytest.raises(CompLeakError) as error, mending("python train.py"):
+        load_queries(path)
     said = str(error.value)
     assert "\n" not in said and str(path) in said and says in said and said.endswith("run python train.py"), said
 
@@ -179,7 +180,7 @@ def refused(path, says):
 @pytest.mark.parametrize(("changes", "says"), [
     ({"losses": np.zeros(19, np.float32)}, "same number of rows"),
     ({"member": np.zeros(21, bool)}, "same number of rows"),
-    ({"logits": np.zeros(20, np.float32)}, "same number of rows"),
+    ({"logits": np.zeros(20, np.float32)}, "in 2 dimension(s)"),
     ({"logits": np.full((20, 3), np.nan, np.float32)}, "finite"),
     ({"logits": np.full((20, 3), np.inf, np.float32)}, "finite"),
     ({"index": np.arange(20)[::-1].copy()}, "ascending"),
@@ -197,7 +198,7 @@ def test_missing_parts_and_other_formats_are_refused(tmp_path):
     refused(path, "is missing")
     whole = answers()
     save_arrays(path, META, **{name: whole[name] for name in whole if name != "losses"})
-    refused(path, "damaged or incomplete")
+    refused(path, "is damaged")
     np.savez(path, **whole)
     refused(path, "format None")
     save_arrays(path, {**META, "format": 99}, **whole)
@@ -209,20 +210,20 @@ def test_truncated_files_are_refused(tmp_path, keep):
     path = tmp_path / "queries.npz"
     save_arrays(path, META, **answers())
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * keep)])
-    refused(path, "damaged or incomplete")
+    refused(path, "is damaged")
     assert not is_current(path, META)
 
 
 @pytest.mark.parametrize("content", [b"garbage", b"PK\x03\x04 garbage", b"\x93NUMPY garbage"])
 def test_garbage_is_refused(tmp_path, content):
     (tmp_path / "queries.npz").write_bytes(content)
-    refused(tmp_path / "queries.npz", "damaged or incomplete")
+    refused(tmp_path / "queries.npz", "is damaged")
 
 
 def test_a_lone_array_is_refused(tmp_path):
     with open(tmp_path / "queries.npz", "wb") as file:
         np.save(file, np.zeros(3))
-    refused(tmp_path / "queries.npz", "damaged or incomplete")
+    refused(tmp_path / "queries.npz", "is damaged")
 
 
 def test_a_flipped_bit_in_the_numbers_is_noticed(tmp_path):
@@ -231,7 +232,7 @@ def test_a_flipped_bit_in_the_numbers_is_noticed(tmp_path):
     raw = bytearray(path.read_bytes())
     raw[raw.index(answers()["logits"].tobytes()) + 7] ^= 1
     path.write_bytes(raw)
-    refused(path, "damaged or incomplete")
+    refused(path, "is damaged")
     assert not is_current(path, META)
 
 
@@ -241,7 +242,7 @@ def test_a_planted_pickle_is_refused_and_does_not_run(tmp_path, where):
     trap = np.empty(1, dtype=object)
     trap[0] = Planted(tmp_path / "ran")
     np.savez(path, **{"meta": np.array(json.dumps({"format": 1, **META})), **answers(), where: trap})
-    refused(path, "damaged or incomplete")
+    refused(path, "is damaged")
     assert not is_current(path, META) or where == "logits"
     assert not (tmp_path / "ran").exists()
     with np.load(path, allow_pickle=True) as file:

@@ -13,6 +13,7 @@ from common.errors import CompLeakError, UsageError
 from common.files import load_arrays
 from common.paths import ORIGINAL, Layout, Version
 from models import stage
+from models.answering import query_index
 from models.networks import NETWORKS
 from models.networks.resnet import ResNet
 from models.queries import load_queries
@@ -113,10 +114,13 @@ def test_a_finished_stage_is_not_repeated(run_dir, capsys, again):
 @pytest.mark.parametrize(("again", "more", "version"), [
     (run_train, ("--epochs", "2"), ORIGINAL), (run_train, ("--lr", "0.02"), ORIGINAL),
     (run_prune, ("--prune_epochs", "2"), PRUNED)])
-def test_changed_settings_train_again(run_dir, again, more, version):
+def test_changed_settings_train_again_only_where_that_is_asked_for(run_dir, again, more, version):
     path = layout(run_dir).file(version, "target", "log.jsonl")
-    before = weights(run_dir, version)
-    again(run_dir, *more)
+    before, files = weights(run_dir, version), state(run_dir)
+    with pytest.raises(UsageError, match=f"^{more[0]}: .* now {more[1]}.*another --run_dir, or .* --retrain"):
+        again(run_dir, *more)
+    assert state(run_dir) == files
+    again(run_dir, *more, "--retrain")
     after = weights(run_dir, version)
     assert after["fingerprint"] != before["fingerprint"] and after["settings"] != before["settings"]
     assert len(path.read_text().splitlines()) == after["settings"]["epochs"]
@@ -126,7 +130,7 @@ def test_changed_settings_train_again(run_dir, again, more, version):
 
 def test_new_originals_are_compressed_again(run_dir):
     before = weights(run_dir, PRUNED)
-    run_train(run_dir, "--epochs", "2")
+    run_train(run_dir, "--epochs", "2", "--retrain")
     run_prune(run_dir)
     assert weights(run_dir, PRUNED)["fingerprint"] != before["fingerprint"]
     assert weights(run_dir, PRUNED)["settings"]["parent"] == weights(run_dir)["fingerprint"]
@@ -196,8 +200,9 @@ def test_other_data_is_refused(run_dir, monkeypatch):
         return type(data)(**{**vars(data), "fingerprint": "other"})
 
     monkeypatch.setattr(stage.images, "load", other)
+    run_prune(run_dir)  # what is finished needs no pictures
     with pytest.raises(CompLeakError, match="is not the data that .*split.json was made from"):
-        run_prune(run_dir)
+        run_prune(run_dir, "--prune_sparsity", "0.8")
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"run": {}}', '{"run": {"seed": 0}, "format": 1}'])
@@ -288,5 +293,5 @@ def test_clustered_models_hold_few_values(run_dir):
 
 @pytest.mark.parametrize(("rows", "count"), [("all", 1796), ("scored", 160)])
 def test_which_pictures_are_queried(finished, rows, count):
-    index = stage.query_index(Run(layout(finished)).split, rows)
+    index = query_index(Run(layout(finished)).split, rows)
     assert len(index) == count and (np.diff(index) > 0).all()

@@ -65,7 +65,7 @@ def test_a_lost_split_does_not_cost_the_models(layout):
 
 
 def test_changed_settings_are_named_before_a_model_is_made_again(layout, capsys):
-    again(layout, "--epochs", "2")
+    again(layout, "--epochs", "2", "--retrain")
     said = capsys.readouterr().out
     assert "original target: made with other settings (epochs 1, now 2): making it again" in said
 
@@ -89,11 +89,11 @@ def test_a_target_and_a_shadow_trained_apart_are_not_attacked(layout, tmp_path):
     """As when a new training with more epochs is killed after the target."""
     shutil.copytree(layout.run_dir, tmp_path / "longer")
     longer = Layout(tmp_path / "longer", "digits", "resnet18")
-    again(longer, "--epochs", "2")
+    again(longer, "--epochs", "2", "--retrain")
     shutil.copytree(longer.root() / "target", layout.root() / "target", dirs_exist_ok=True)
     with pytest.raises(CompLeakError, match="not trained alike .epochs 2 and 1.: run python train.py"):
         read_version(Run(layout), ORIGINAL)
-    read_version(longer, ORIGINAL)
+    read_version(Run(longer), ORIGINAL)
 
 
 def test_progress_left_by_a_kill_after_the_model_was_saved_goes_another_trainings_stays(layout):

@@ -12,14 +12,14 @@ from common.errors import CompLeakError
 from common.seeds import derive_seed
 from data.augment import PAD, draw
 from models import training
-from models.compression.clustering import Clustering
-from models.compression.pruning import Pruning
+from models.compression.clustering import Centroids
+from models.compression.pruning import Mask
 from models.networks.resnet import ResNet
-from models.training import Recipe, Technique, cosine, train
+from models.training import Hooks, Recipe, cosine, train
 
 STATISTICS = ((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
-TECHNIQUES = {"plain": lambda model: Technique(), "pruning": lambda model: Pruning(model, 0.6),
-              "clustering": lambda model: Clustering(model, 2)}
+TECHNIQUES = {"plain": lambda model: Hooks(), "pruning": lambda model: Mask(model, 0.6),
+              "clustering": lambda model: Centroids(model, 2)}
 
 
 class Kept:
@@ -57,7 +57,7 @@ def recipe(**changes):
 
 
 def run(model, given, tmp_path, progress=None, technique=None, n=40, size=8):
-    return train(model, *pictures(n, size), STATISTICS, given, technique or Technique(), progress or Kept(),
+    return train(model, *pictures(n, size), STATISTICS, given, technique or Hooks(), progress or Kept(),
                  tmp_path / "log.jsonl", "test")
 
 
@@ -155,7 +155,7 @@ def test_a_stopped_run_ends_in_the_same_weights(tmp_path, monkeypatch, name, sto
 def test_the_hooks_are_called_in_order(tmp_path):
     calls = []
 
-    class Watching(Technique):
+    class Watching(Hooks):
         """Writes down when it is called, and in what state."""
 
         def parameter_groups(self, model, weight_decay):

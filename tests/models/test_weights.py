@@ -9,11 +9,13 @@ import torch
 from common.errors import CompLeakError, UsageError
 from common.files import atomic, read_json, write_json
 from common.paths import ORIGINAL, Layout, Version
+from models import compression, hints
 from models.compression import clustering, paper_versions, pruning
-from models.compression.clustering import Clustering
-from models.compression.pruning import Pruning
+from models.compression.clustering import Centroids
+from models.compression.pruning import Mask
 from models.networks import NETWORKS
 from models.networks.resnet import ResNet
+from models.run import Run
 from models.weights import Progress, fingerprint, load_model, read_weights, save_weights
 
 SETTINGS = {"technique": None, "degree": None, "model": "resnet18", "num_cls": 3, "lr": 0.1}
@@ -77,15 +79,15 @@ def test_originals_and_tables_lie_in_results():
 @pytest.mark.parametrize(("technique", "degree", "says"), [
     ("distillation", "2", "distillation: choose one of pruning, quantization, clustering"),
     (None, "2", "choose one of pruning"),
-    ("pruning", "0", "0: for pruning choose a sparsity between 0 and 1, such as 0.6, 0.7, 0.8, 0.9"),
-    ("pruning", "1.0", "a sparsity between 0 and 1"),
-    ("pruning", "nan", "a sparsity between 0 and 1"),
-    ("pruning", "int8", "a sparsity between 0 and 1"),
-    ("quantization", "int4", "int4: for quantization choose from int8"),
-    ("quantization", "4", "for quantization choose from int8"),
-    ("clustering", "5", "5: for clustering choose from 4, 8, 16"),
-    ("clustering", "512", "for clustering choose from"),
-    ("clustering", "0.6", "for clustering choose from"),
+    ("pruning", "0", "0: for pruning choose a sparsity above 0 and below 1, such as 0.6, 0.7, 0.8, 0.9"),
+    ("pruning", "1.0", "a sparsity above 0 and below 1"),
+    ("pruning", "nan", "a sparsity above 0 and below 1"),
+    ("pruning", "int8", "a sparsity above 0 and below 1"),
+    ("quantization", "int4", "int4: for quantization choose int8"),
+    ("quantization", "4", "for quantization choose int8"),
+    ("clustering", "5", "5: for clustering choose a number of centroids, a power of two from 2 to 256, such as 4"),
+    ("clustering", "512", "for clustering choose a number of centroids"),
+    ("clustering", "0.6", "for clustering choose a number of centroids"),
 ])
 def test_impossible_versions_are_refused(technique, degree, says):
     with pytest.raises(UsageError, match=says):
@@ -100,9 +102,18 @@ def test_impossible_versions_are_refused(technique, degree, says):
 ])
 def test_each_version_names_the_command_that_makes_it(version, command):
     flags = "--dataset_name cifar10 --model_name resnet18"
-    assert Layout(Path("."), "cifar10", "resnet18").command(version) == f"python {command.format(flags)}"
-    elsewhere = f"{flags} --run_dir /run"
-    assert Layout(Path("/run"), "cifar10", "resnet18").command(version) == f"python {command.format(elsewhere)}"
+    assert hints.training(Layout(Path("."), "cifar10", "resnet18"), version) == f"python {command.format(flags)}"
+    elsewhere = f"{flags} --run_dir '/my runs'"
+    assert hints.training(Layout(Path("/my runs"), "cifar10", "resnet18"), version) == \
+        f"python {command.format(elsewhere)}"
+
+
+def test_a_hint_knows_the_pictures_epochs_and_learning_rate_of_the_run(tmp_path):
+    layout, version = Layout(tmp_path, "cifar10", "resnet18"), Version("clustering", "8")
+    write_json(layout.result(ORIGINAL, "split.json"), {"run": {"data_dir": "/my pictures"}})
+    write_json(layout.file(version, "target", "config.json"), {"settings": {"epochs": 7, "lr": 0.002}})
+    assert hints.training(layout, version).endswith("--bit 3 --data_dir '/my pictures' --epochs 7 --lr 0.002")
+    assert hints.training(layout).endswith("--data_dir '/my pictures'")
 
 
 def test_finished_versions_are_found_in_the_papers_order(tmp_path):
@@ -111,7 +122,9 @@ def test_finished_versions_are_found_in_the_papers_order(tmp_path):
     for version in made:
         write_json(layout.file(version, "target", "config.json"), {})
     layout.file(Version("pruning", "0.7"), "target", "log.jsonl").parent.mkdir(parents=True)
-    assert [str(v) for v in layout.versions()] == ["original", "pruning_0.6", "clustering_4", "pruning_0.55"]
+    # Not a version of resnet18: the folders of another network whose name begins alike.
+    write_json(Layout(tmp_path, "digits", "resnet18_wide").file(Version("pruning", "0.6"), "target", "config.json"), {})
+    assert [str(v) for v in Run(layout).versions()] == ["original", "pruning_0.6", "pruning_0.55", "clustering_4"]
 
 
 # --- whole files or none
@@ -137,14 +150,15 @@ def test_a_file_appears_only_when_it_is_whole(tmp_path):
 
 def test_json_is_read_back_or_its_command_is_named(tmp_path):
     path = tmp_path / "a.json"
-    with pytest.raises(CompLeakError, match="a.json is missing: run make it"):
-        read_json(path, "make it")
+    with pytest.raises(CompLeakError, match="a.json is missing: run make it"), hints.mending("make it"):
+        read_json(path)
     write_json(path, {"x": [1, 2.5, None]})
-    assert read_json(path, "make it") == {"x": [1, 2.5, None]}
+    assert read_json(path) == {"x": [1, 2.5, None]}
     for damage in (path.read_bytes()[:-4], b"\xff\xfe\x00"):
         path.write_bytes(damage)
-        with pytest.raises(CompLeakError, match="a.json is damaged.*delete it and run make it"):
-            read_json(path, "make it")
+        with pytest.raises(CompLeakError, match="a.json is damaged.*delete it and run make it"), \
+                hints.mending(lambda: "make it"):
+            read_json(path)
 
 
 # --- weights
@@ -172,8 +186,8 @@ def test_the_fingerprint_sees_names_values_types_and_shapes():
 
 def refused(path):
     """The one-line message with which read_weights refuses the file."""
-    with pytest.raises(CompLeakError) as error:
-        read_weights(path, "python train.py")
+    with pytest.raises(CompLeakError) as error, hints.mending("python train.py"):
+        read_weights(path)
     said = str(error.value)
     assert "\n" not in said and str(path) in said and said.endswith("run python train.py"), said
     return said
@@ -251,8 +265,8 @@ def test_progress_is_taken_only_with_the_same_settings(tmp_path, capsys):
 
 @pytest.mark.parametrize(("technique", "degree", "compress", "pack"), [
     (None, None, lambda model: None, lambda model: model.state_dict()),
-    ("pruning", "0.7", lambda model: Pruning(model, 0.7), pruning.pack),
-    ("clustering", "8", lambda model: Clustering(model, 3), lambda model: clustering.pack(model, 3)),
+    ("pruning", "0.7", lambda model: Mask(model, 0.7), pruning.pack),
+    ("clustering", "8", lambda model: Centroids(model, 3), lambda model: clustering.pack(model, 3)),
 ])
 def test_a_saved_version_answers_as_the_model_did(tmp_path, tiny, technique, degree, compress, pack):
     compress(tiny)

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from common.paths import ORIGINAL, Layout
-from models.compression import paper_versions
+from models.compression import TECHNIQUES, paper_versions
 from workflow import plan
 
 
@@ -57,7 +57,7 @@ def test_the_cpu_configuration_is_the_smaller_run(configured):
     assert train["--query_rows"] == ["scored"]
     for technique in plan.techniques(config):
         command = flags(plan.compress(config, 0, technique, "all"))
-        assert command[plan.EPOCH_FLAGS[technique]] == ["10"] and command["--data_dir"] == ["my pictures"]
+        assert command[TECHNIQUES[technique].epochs_flag] == ["10"] and command["--data_dir"] == ["my pictures"]
 
 
 def test_the_defaults_name_the_eight_versions_and_their_real_places(configured):
