@@ -121,6 +121,9 @@ def _recipe(run, version, world, model):
     config = run.config(version, world.name)
     if config["weights"] != model.weights:
         raise run.stale(path, version, "describes other weights than queries.npz beside it")
+    for choice in protocol.TRAINING:
+        if config["settings"].get(choice, False) != (choice in run.settings.choices):
+            raise run.stale(path, version, f"does not fit the run's protocol, {run.settings.protocol}: {choice}")
     return {name: value for name, value in config["settings"].items() if name not in ("world", "parent", "data_label")}
 
 

@@ -1,4 +1,4 @@
-"""attacks/claims.py end to end on made-up runs whose attacks' strengths are planted."""
+"""evaluation/claims.py end to end on made-up runs whose attacks' strengths are planted."""
 import contextlib
 import io
 import json
@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from attacks.results import evaluate_all, save
+from attacks import mr
+from attacks.attack import Options
 from common.errors import CompLeakError, UsageError
 from common.files import write_json
 from common.metrics import auc
@@ -16,13 +17,14 @@ from common.paths import ORIGINAL, Layout, Version
 from common.seeds import derive_seed
 from data.splits import make_split, to_json
 from evaluation import claims, claims_table
-from evaluation.tables import short
+from evaluation.names import short
 from evaluation.writing import WIDTH
-from models.run import RUN_DEFAULTS
+from models.compression import paper_versions
+from models.run import Run, Settings
 
 NR = ("metric_based_2", "train_based_1 (LR)", "train_based_1 (RF)", "train_based_2 (LR)", "train_based_2 (RF)", "RMIA")
-SR = ("SR1 (LR)", "SR1 (RF)", "SR2 (LR)", "SR2 (RF)")
-GROUPS = {"pair": ["pruning_0.9", "clustering_4"]}
+FAMILY = {"SR1 (LR)": "train_based_1 (LR)", "SR1 (RF)": "train_based_1 (RF)",
+          "SR2 (LR)": "train_based_2 (LR)", "SR2 (RF)": "train_based_2 (RF)"}
 NON_MEMBERS = 1200
 
 
@@ -35,44 +37,53 @@ def planted(setting, model, attack):
     return (2.5 if attack == "RMIA" else 0.8) - (0.5 if model in claims.HEAVY else 0.0)
 
 
-def make_run(folder, seed=0, shift=planted, versions=PAPER, non_members=NON_MEMBERS, rmia_a=0.5, **settings):
-    """A run with NR, SR and MR made up: light versions score almost as the original does, the others on their own."""
-    layout, rng = Layout(folder, "digits", "resnet18"), np.random.default_rng(derive_seed(seed, "made up"))
-    split = make_split(6 * non_members, seed, train_size=2 * non_members, data_fingerprint="made up")
-    run = {**RUN_DEFAULTS, "data_label": "made up", "classes": ["0", "1"], "seed": seed, **settings}
-    write_json(layout.result(ORIGINAL, "split.json"), {"run": run, **to_json(split)})
-    member = rng.permutation(2 * non_members) < non_members
-    shared = rng.normal(size=len(member))
-    noise = {attack: rng.normal(size=len(member)) for attack in NR}
+@pytest.fixture(scope="module")
+def make_run(made_up):
+    """make(folder, seed, shift, versions, non_members, rmia_a, **settings) → a Run with NR, SR and MR made up.
 
-    def result(version, setting, inputs, names):
-        scores = {}
-        for model, attack, name in names:
-            own = 0.002 if model in ("original", *claims.LIGHT) and setting == "NR" else 0.5
-            base = 0.5 * shared + 0.8 * noise.get(attack, 0) + own * rng.normal(size=len(member))
-            scores[name] = base + shift(setting, model, attack) * member
-        inputs = {"setting": setting, "seed": seed, **inputs}
-        attacks = evaluate_all({name: (values, values > 0.5) for name, values in scores.items()}, member, seed)
-        files = (layout.result(version, f"{setting}{ending}") for ending in (".json", "_scores.npz"))
-        save(*files, inputs, attacks, {"index": np.arange(len(member)), "member": member, **scores})
+    Light versions score almost as the original does, the others on their own.
+    """
 
-    for version in versions:
-        weights = [f"{version} target", f"{version} shadow"]
-        write_json(layout.file(version, "target", "config.json"),
-                   {"settings": {"epochs": 3, "seed": seed, "parent": str(seed)}, "weights": weights[0]})
-        nr, sr = ([(str(version), attack, attack) for attack in attacks] for attacks in (NR, SR))
-        inputs = {"version": str(version), "weights": weights}
-        result(version, "NR", {**inputs, "rmia_a": rmia_a, "batch_size": 128}, nr)
-        if version != ORIGINAL:
-            result(version, "SR", {**inputs, "original": "original target"}, sr)
-    inputs = {"groups": GROUPS, "weights": {name: [f"{name} target", f"{name} shadow"] for name in GROUPS["pair"]}}
-    result(ORIGINAL, "MR", inputs, [("pair", knows, f"pair, {knows}") for knows in claims.AGGREGATED])
-    return layout
+    def make(folder, seed=0, shift=planted, versions=None, non_members=NON_MEMBERS, rmia_a=0.5, **settings):
+        versions = versions or paper_versions()
+        run, rng = Run(Layout(folder, "digits", "resnet18")), np.random.default_rng(derive_seed(seed, "made up"))
+        split = make_split(6 * non_members, seed, train_size=2 * non_members, data_fingerprint="made up")
+        settings = Settings(**{"data_label": "made up", "classes": ("0", "1"), "seed": seed, **settings})
+        write_json(run.path, {"run": settings.as_json(), **to_json(split)})
+        labels = rng.integers(2, size=split.n)
+        for version, world in product(versions, split.worlds):
+            made_up.answers(run.layout, version, world, split, labels, 0.0, 2, rng, moved=False)
+            write_json(run.layout.file(version, world.name, "config.json"), {
+                "settings": {"epochs": 3, "seed": seed, "parent": str(seed)}, "weights": f"{version} {world.name}"})
+        member = np.isin(np.sort(split.target.evaluation), split.target.members)
+        shared = rng.normal(size=len(member))
+        noise = {attack: rng.normal(size=len(member)) for attack in NR}
+
+        def result(version, setting, names, **more):
+            scores = {}
+            for model, attack, name in names:
+                own = 0.002 if model in ("original", *claims.LIGHT) and setting == "NR" else 0.5
+                base = 0.5 * shared + 0.8 * noise.get(attack, 0) + own * rng.normal(size=len(member))
+                scores[name] = base + shift(setting, model, attack) * member
+            made_up.scores(run, version, setting, {name: (one, one > 0.5) for name, one in scores.items()}, **more)
+
+        for version in versions:
+            nr, sr = ([(str(version), attack, attack) for attack in attacks] for attacks in (NR, FAMILY))
+            result(version, "NR", nr, options=Options(rmia_a=rmia_a))
+            if version != ORIGINAL:
+                result(version, "SR", sr)
+        groups = mr.groups_of([version for version in versions if version != ORIGINAL])
+        if groups:
+            result(ORIGINAL, "MR", [(group, knows, f"{group}, {knows}") for group, knows in
+                                    product(groups, mr.AGGREGATED)], groups=groups)
+        return run
+
+    return make
 
 
-def run_main(*layouts):
-    claims.main(["--dataset_name", "digits", "--run_dir", *(str(layout.run_dir) for layout in layouts)])
-    return json.loads(layouts[0].result(ORIGINAL, "claims.json").read_text())
+def run_main(*runs):
+    claims.main(["--dataset_name", "digits", "--run_dir", *(str(run.layout.run_dir) for run in runs)])
+    return json.loads(runs[0].layout.result(ORIGINAL, "claims.json").read_text())
 
 
 def chosen(saved, **wanted):
@@ -80,13 +91,13 @@ def chosen(saved, **wanted):
 
 
 @pytest.fixture(scope="module")
-def two_seeds(tmp_path_factory):
-    """Two whole runs, judged together, and what was printed: (layouts, values of claims.json, text)."""
+def two_seeds(make_run, tmp_path_factory):
+    """Two whole runs, judged together, and what was printed: (Runs, values of claims.json, text)."""
     folder = tmp_path_factory.mktemp("runs")
-    layouts = [make_run(folder / f"seed_{seed}", seed) for seed in (3, 4)]
+    runs = [make_run(folder / f"seed_{seed}", seed) for seed in (3, 4)]
     with contextlib.redirect_stdout(io.StringIO()) as out:
-        saved = run_main(*layouts)
-    return layouts, saved, out.getvalue()
+        saved = run_main(*runs)
+    return runs, saved, out.getvalue()
 
 
 def test_planted_strengths_decide_every_claim(two_seeds):
@@ -115,17 +126,19 @@ def test_comparisons_are_those_that_the_rules_name(two_seeds):
     both = {"claim": "C2", "version": "pruning_0.6", "metric": "auc"}
     assert {(row["attack"], row["against"]) for row in chosen(saved, **both, judged="same family")} == {
         (f"{attack} on original + pruning_0.6", f"{against} on {model}")
-        for attack, against in claims.FAMILY.items() for model in ("original", "pruning_0.6")}
+        for attack, against in FAMILY.items() for model in ("original", "pruning_0.6")}
     assert {(row["attack"], row["against"]) for row in chosen(saved, **both, judged="every NR attack")} == {
         ("SR2 (RF) on original + pruning_0.6", f"{name} on {model}")
         for name, model in product(NR, ("original", "pruning_0.6"))}
-    for knows, attack, models in (("with", "SR2 (RF) on original +", ["original", *GROUPS["pair"]]),
-                                  ("without", "train_based_2 (RF) on", GROUPS["pair"])):
-        group = {"claim": "C3", "version": f"pair, {knows} the original", "metric": "tpr"}
-        assert [row["against"] for row in chosen(saved, **group, judged="same family")] == [
-            f"{attack} {model}" for model in GROUPS["pair"]]
-        assert {row["against"] for row in chosen(saved, **group, judged="every NR attack")} == {
-            f"{name} on {model}" for name, model in product(NR, models)}
+    for group, versions in mr.paper_groups().items():
+        members = list(map(str, versions))
+        for knows, attack, models in (("with", "SR2 (RF) on original +", ["original", *members]),
+                                      ("without", "train_based_2 (RF) on", members)):
+            wanted = {"claim": "C3", "version": f"{group}, {knows} the original", "metric": "tpr"}
+            assert [row["against"] for row in chosen(saved, **wanted, judged="same family")] == [
+                f"{attack} {model}" for model in members]
+            assert {row["against"] for row in chosen(saved, **wanted, judged="every NR attack")} == {
+                f"{name} on {model}" for name, model in product(NR, models)}
     light = chosen(saved, claim="C1", judged="equivalence")
     assert {row["version"] for row in light} == set(claims.LIGHT) and {row["metric"] for row in light} == {"auc"}
     heavy = chosen(saved, claim="C1", judged="every NR attack", metric="auc")
@@ -134,20 +147,20 @@ def test_comparisons_are_those_that_the_rules_name(two_seeds):
 
 
 def test_differences_are_those_of_the_saved_scores(two_seeds):
-    layouts, saved, _ = two_seeds
+    runs, saved, _ = two_seeds
     row = chosen(saved, claim="C2", metric="auc", attack="SR2 (RF) on original + pruning_0.6",
                  against="RMIA on original")[0]
     expected = []
-    for layout in layouts:
-        with np.load(layout.result(Version("pruning", "0.6"), "SR_scores.npz")) as sr, \
-                np.load(layout.result(ORIGINAL, "NR_scores.npz")) as nr:
+    for run in runs:
+        with np.load(run.layout.result(Version("pruning", "0.6"), "SR_scores.npz")) as sr, \
+                np.load(run.layout.result(ORIGINAL, "NR_scores.npz")) as nr:
             expected.append(auc(sr["SR2 (RF)"], sr["member"]) - auc(nr["RMIA"], nr["member"]))
     assert row["per_seed"] == pytest.approx(expected, rel=1e-5)
     assert row["difference"] == pytest.approx(np.mean(expected), rel=1e-5) and row["verdict"] == "contradicted"
     assert row["spread"] == pytest.approx(np.std(expected, ddof=1), rel=1e-5)
 
 
-def test_attacks_that_see_nothing_decide_nothing(tmp_path):
+def test_attacks_that_see_nothing_decide_nothing(make_run, tmp_path):
     some = [ORIGINAL, *(Version(*name.split("_")) for name in ("pruning_0.6", *claims.HEAVY))]
     saved = run_main(make_run(tmp_path / "run", shift=lambda *key: 0.0, versions=some))
     words = {row["verdict"] for row in saved["comparisons"] if row["judged"] != "equivalence"}
@@ -157,16 +170,16 @@ def test_attacks_that_see_nothing_decide_nothing(tmp_path):
 
 
 def test_table_holds_every_comparison_and_the_rules(two_seeds):
-    (layout, _), saved, _ = two_seeds
-    table = claims.table(layout)
+    (run, _), saved, _ = two_seeds
+    table, folder = claims.table(run), run.layout.tables
     assert table.name == "claims" and len(table.frame) == len(saved["comparisons"])
-    csv = pd.read_csv(layout.tables / "claims.csv")
+    csv = pd.read_csv(folder / "claims.csv")
     assert list(csv["difference"]) == pytest.approx([row["difference"] for row in saved["comparisons"]])
-    page = (layout.tables / "claims.md").read_text()
+    page = (folder / "claims.md").read_text()
     for text in (claims_table.RULES, *(verdict["text"] for verdict in saved["verdicts"].values())):
         assert text in page
     auc_lines = table.blocks["AUC, in points"]
-    assert len(auc_lines) == 2 + 3 + 8 * 5 + 2 * 2 and (layout.tables / "claims.tex").exists()
+    assert len(auc_lines) == 2 + 3 + 8 * 5 + 4 * 2 * 2 and (folder / "claims.tex").exists()
     lines = auc_lines.set_index(["what", "judged by"])
     line = lines.loc["pruned 0.6, SR2 RF", "every NR attack"]
     row = min(chosen(saved, claim="C2", version="pruning_0.6", metric="auc", judged="every NR attack"),
@@ -177,58 +190,62 @@ def test_table_holds_every_comparison_and_the_rules(two_seeds):
     assert (line["verdict"], line["supported"]) == ("contradicted", f"{2 * len(NR) - 2} of {2 * len(NR)}")
 
 
-def test_table_is_none_without_claims_and_after_results_have_changed(tmp_path, capsys):
-    layout = make_run(tmp_path / "run", versions=[ORIGINAL, Version("pruning", "0.9")], non_members=300)
-    assert claims.table(layout) is None
-    run_main(layout)
-    path = layout.result(ORIGINAL, "NR.json")
+def test_table_is_none_without_claims_and_after_results_have_changed(make_run, tmp_path, capsys):
+    run = make_run(tmp_path / "run", versions=[ORIGINAL, Version("pruning", "0.9")], non_members=300)
+    assert claims.table(run) is None
+    run_main(run)
+    path = run.layout.result(ORIGINAL, "NR.json")
     path.write_text(path.read_text() + " ")
-    assert claims.table(layout) is None
+    assert claims.table(run) is None
     assert "run python -m evaluation.claims --dataset_name digits" in capsys.readouterr().out
 
 
-def test_missing_pieces_are_left_out_with_their_command(tmp_path, capsys):
+def test_missing_pieces_are_left_out_with_their_command(make_run, tmp_path, capsys):
     few = [ORIGINAL, Version("pruning", "0.6"), Version("pruning", "0.9")]
-    layout = make_run(tmp_path / "run", versions=few, non_members=600)
-    layout.result(ORIGINAL, "MR.json").unlink()
-    layout.result(few[1], "SR.json").unlink()
-    saved = run_main(layout)
+    run = make_run(tmp_path / "run", versions=few, non_members=600)
+    run.layout.result(ORIGINAL, "MR.json").unlink()
+    run.layout.result(few[1], "SR.json").unlink()
+    saved = run_main(run)
     assert {row["version"] for row in chosen(saved, claim="C2")} == {"pruning_0.9"} and not chosen(saved, claim="C3")
     assert {row["metric"] for row in saved["comparisons"]} == {"auc"} and "C3" not in saved["verdicts"]
     # 90% pruned leaks less and 60% pruned as much, but 4 centroids, int8 and 16 centroids are not there.
     assert {way: words["auc"] for way, words in saved["verdicts"]["C1"]["judged"].items()} == {
         "every NR attack": "undecided", "equivalence": "undecided"}
-    assert "undecided (1 of 2; " in saved["verdicts"]["C1"]["text"]
+    text = saved["verdicts"]["C1"]["text"]
+    assert "undecided (1 of 2, 1 missing; " in text and "undecided (1 of 3, 2 missing; " in text
+    assert saved["verdicts"]["C2"]["judged"]["same family"]["auc"] == "undecided"
+    assert "undecided (4 of 32, 28 missing; " in saved["verdicts"]["C2"]["text"]
     out = capsys.readouterr().out
     for words in ("MR is left out: ", "run python -m attacks.mr", "SR lacks pruning_0.6", "python CompLeakSR.py",
                   "SAMIA is left out for original, pruning_0.6, pruning_0.9", "without --no-sensitivity",
                   "TPR at 0.1% FPR is not compared"):
         assert words in out
-    layout.result(ORIGINAL, "NR.json").unlink()
+    run.layout.result(ORIGINAL, "NR.json").unlink()
     with pytest.raises(CompLeakError, match="nothing to compare yet: run python CompLeakNR.py"):
-        run_main(layout)
+        run_main(run)
 
 
 @pytest.mark.parametrize(("change", "says"), [
     ({"seed": 0}, "both have seed 0"), ({"rmia_a": 0.3}, "rmia_a of NR on original is 0.3, in .*one it is 0.5"),
-    ({"protocol": "released"}, "protocol of the run is released, in .*one it is sound"),
+    ({"protocol": "rmia_population"}, "protocol of the run is rmia_population, in .*one it is sound"),
     ({"augment": False}, "augment of the run is False"), ({"non_members": 500}, "pictures of the run is 3000")])
-def test_runs_that_differ_in_more_than_the_seed_are_refused(tmp_path, change, says):
+def test_runs_that_differ_in_more_than_the_seed_are_refused(make_run, tmp_path, change, says):
     few = [ORIGINAL, Version("pruning", "0.9")]
     one, two = (make_run(tmp_path / name, versions=few, **{"non_members": 300, **settings})
                 for name, settings in (("one", {}), ("two", {"seed": 1, **change})))
     with pytest.raises(UsageError, match=says) as error:
         run_main(one, two)
-    assert "\n" not in str(error.value) and not one.result(ORIGINAL, "claims.json").exists()
+    assert "\n" not in str(error.value) and not one.layout.result(ORIGINAL, "claims.json").exists()
 
 
-def test_models_of_other_epochs_and_scores_of_other_points_are_refused(tmp_path, edit_json):
+def test_models_of_other_epochs_and_scores_of_other_points_are_refused(make_run, tmp_path, edit_json):
     few = [ORIGINAL, Version("pruning", "0.9")]
     one, two = (make_run(tmp_path / str(seed), seed, versions=few, non_members=300) for seed in (0, 1))
-    edit_json(two.file(few[1], "target", "config.json"), settings={"epochs": 5})
+    for world in ("target", "shadow_0"):
+        edit_json(two.layout.file(few[1], world, "config.json"), settings={"epochs": 5})
     with pytest.raises(UsageError, match="epochs of the model pruning_0.9 is 5, in .* it is 3"):
         run_main(one, two)
-    path = one.result(few[1], "NR_scores.npz")
+    path = one.layout.result(few[1], "NR_scores.npz")
     with np.load(path) as saved:
         arrays = dict(saved)
     np.savez(path, **{**arrays, "index": arrays["index"] + 1})
@@ -236,7 +253,7 @@ def test_models_of_other_epochs_and_scores_of_other_points_are_refused(tmp_path,
         run_main(one)
 
 
-def test_an_attack_that_one_run_lacks_is_left_out_of_all(tmp_path, capsys):
+def test_an_attack_that_one_run_lacks_is_left_out_of_all(make_run, tmp_path, capsys):
     few = [ORIGINAL, Version("pruning", "0.9")]
     one = make_run(tmp_path / "one", versions=few, non_members=300)
     two = make_run(tmp_path / "two", 1, versions=few[:1], non_members=300)

@@ -1,45 +1,50 @@
-"""attacks/figures.py: what the figures draw, read back from the Figure objects, and the PNG files."""
+"""evaluation/figures.py: what the figures draw, read back from the Figure objects, and the PNG files."""
+from itertools import product
+
 import matplotlib.image
 import numpy as np
 import pytest
 
-from attacks.results import evaluate_all, save
+from attacks.attack import Scored
+from attacks.results import as_arrays
 from common.errors import CompLeakError
-from common.files import write_json
+from common.files import save_arrays, write_json
 from common.metrics import auc, roc, tpr_at_fpr
 from common.paths import ORIGINAL, Layout, Version
 from data.splits import make_split, to_json
 from evaluation import figures
-from models.run import RUN_DEFAULTS
+from models.run import Run, Settings
 
 PRUNED = Version("pruning", "0.9")
 
 
-def sample(seed, n=2000, shift=1.0):
-    """(scores [2n], member [2n]), members first."""
-    member = np.arange(2 * n) < n
-    return np.random.default_rng(seed).normal(size=2 * n) + shift * member, member
+def sample(seed, n=2000, shift=1.0, member=None):
+    """(scores, member) of these points, by default n members and then as many non-members."""
+    member = np.arange(2 * n) < n if member is None else member
+    return np.random.default_rng(seed).normal(size=len(member)) + shift * member, member
 
 
-def make_run(folder, settings=("NR", "SR", "MR")):
-    """A run with made-up scores of the original and one pruned version, and their real metrics."""
-    layout = Layout(folder, "digits", "resnet18")
-    run = {**RUN_DEFAULTS, "data_label": "toys", "seed": 0, "classes": ["0", "1"]}
-    write_json(layout.result(ORIGINAL, "split.json"), {"run": run, **to_json(make_split(400, 0))})
-    one = {"weights": ["a", "b"], "seed": 0}
-    jobs = [("NR", ORIGINAL, {"version": "original", **one}, figures.NR_CURVES),
-            ("NR", PRUNED, {"version": str(PRUNED), **one}, ["RMIA"]),
-            ("SR", PRUNED, {"version": str(PRUNED), "original": "a", **one}, ["SR1 (RF)", "SR2 (RF)"]),
-            ("MR", ORIGINAL, {"groups": {"pair": []}, "weights": {}, "seed": 0},
-             ["pair, with the original", "pair, without the original"])]
-    for setting, version, inputs, names in jobs:
-        if setting in settings:
-            scores = {name: sample(i, 66)[0] for i, name in enumerate(names)}
-            member = sample(0, 66)[1]
-            metrics = evaluate_all({name: (values, values > 0.5) for name, values in scores.items()}, member, 0)
-            save(layout.result(version, f"{setting}.json"), layout.result(version, f"{setting}_scores.npz"),
-                 {"setting": setting, **inputs}, metrics, {"member": member, **scores})
-    return layout
+@pytest.fixture
+def make_run(made_up, tmp_path):
+    """make(settings) → (Run with made-up scores of the original and one pruned version and their real metrics, member)."""
+
+    def make(settings=("NR", "SR", "MR")):
+        run, split = Run(Layout(tmp_path, "digits", "resnet18")), make_split(400, 0)
+        made = Settings(data_label="toys", classes=("0", "1"), train_size=split.train_size)
+        write_json(run.path, {"run": made.as_json(), **to_json(split)})
+        rng, member = np.random.default_rng(0), np.isin(np.sort(split.target.evaluation), split.target.members)
+        for version, world in product((ORIGINAL, PRUNED), split.worlds):
+            made_up.answers(run.layout, version, world, split, rng.integers(2, size=400), 0.0, 2, rng)
+        jobs = [("NR", ORIGINAL, figures.NR_CURVES, None), ("NR", PRUNED, ["RMIA", "train_based_2 (RF)"], None),
+                ("SR", PRUNED, ["SR1 (RF)", "SR2 (RF)"], None),
+                ("MR", ORIGINAL, ["pair, with the original", "pair, without the original"], {"pair": [PRUNED]})]
+        for setting, version, names, groups in jobs:
+            if setting in settings:
+                scores = {name: sample(i, member=member)[0] for i, name in enumerate(names)}
+                made_up.scores(run, version, setting, {name: (one, one > 0.5) for name, one in scores.items()}, groups)
+        return run, member
+
+    return make
 
 
 def lines(axes):
@@ -98,50 +103,51 @@ def test_auc_bars_stand_on_chance_and_keep_their_places():
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["original", "pruned\n0.9"]
 
 
-def test_figures_of_a_run_show_its_scores(tmp_path):
-    layout = make_run(tmp_path)
-    nr, sr, mr = figures.roc_figure(layout).axes
+def test_figures_of_a_run_show_its_scores(make_run):
+    run, member = make_run()
+    nr, sr, mr = figures.roc_figure(run).axes
     assert set(lines(nr)) == {"chance", *figures.NR_CURVES}
     assert set(lines(sr)) == {"chance", "pruned 0.9"}
     assert set(lines(mr)) == {"chance", "pair, with", "pair, without"}
-    scores, member = sample(1, 66)
-    np.testing.assert_array_equal(lines(sr)["pruned 0.9"].get_ydata(), np.maximum(roc(scores, member)[1], 1 / 66))
-    (axes,) = figures.auc_figure(layout).axes
+    scores, _ = sample(1, member=member)
+    assert member.sum() == 67
+    np.testing.assert_array_equal(lines(sr)["pruned 0.9"].get_ydata(), np.maximum(roc(scores, member)[1], 1 / 67))
+    (axes,) = figures.auc_figure(run).axes
     sr_bar = next(bars for bars in axes.containers if bars.get_label() == "SR2 (RF)")
     assert [bar.get_y() + bar.get_height() for bar in sr_bar] == pytest.approx([100 * auc(scores, member)])
 
 
-def test_main_writes_png_files_of_a_moderate_size(tmp_path):
-    layout = make_run(tmp_path)
+def test_main_writes_png_files_of_a_moderate_size(make_run, tmp_path):
+    run, _ = make_run()
     figures.main(["--run_dir", str(tmp_path), "--dataset_name", "digits"])
-    assert sorted(path.name for path in layout.tables.iterdir()) == ["auc.png", "roc.png"]
-    for path in layout.tables.iterdir():
+    assert sorted(path.name for path in run.layout.tables.iterdir()) == ["auc.png", "roc.png"]
+    for path in run.layout.tables.iterdir():
         assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size < 300_000
         assert np.ptp(matplotlib.image.imread(path)) > 0.5
 
 
-def test_missing_settings_leave_their_panels_out(tmp_path, capsys):
-    (axes,) = figures.roc_figure(make_run(tmp_path, ["NR"])).axes
+def test_missing_settings_leave_their_panels_out(make_run, capsys):
+    (axes,) = figures.roc_figure(make_run(["NR"])[0]).axes
     assert axes.get_title() == "NR, original"
     out = capsys.readouterr().out.splitlines()
     assert len(out) == 3 and "python CompLeakNR.py" in out[0] and "python CompLeakSR.py" in out[1]
     assert "python -m attacks.mr" in out[2]
 
 
-def test_nothing_attacked_is_one_clear_error(tmp_path):
-    layout = make_run(tmp_path, [])
+def test_nothing_attacked_is_one_clear_error(make_run):
+    run, _ = make_run([])
     for draw in (figures.roc_figure, figures.auc_figure):
         with pytest.raises(CompLeakError, match="python CompLeakNR.py .*--original$"):
-            draw(layout)
+            draw(run)
 
 
-def test_scores_of_another_run_are_refused(tmp_path):
-    layout = make_run(tmp_path)
-    scores, member = sample(9, 66)
-    save(tmp_path / "x.json", layout.result(PRUNED, "SR_scores.npz"), {"setting": "SR", "seed": 1}, {},
-         {"member": member, "SR2 (RF)": scores})
+def test_scores_of_another_run_are_refused(make_run):
+    run, member = make_run()
+    scores, _ = sample(9, member=member)
+    save_arrays(run.layout.result(PRUNED, "SR_scores.npz"), {"setting": "SR"}, index=np.sort(
+        run.split.target.evaluation), member=member, **as_arrays({"SR2 (RF)": Scored(scores, scores > 0.5, scores)}))
     with pytest.raises(CompLeakError, match="not made together with SR.json"):
-        figures.roc_figure(layout)
+        figures.roc_figure(run)
 
 
 def test_visible_points_lie_on_the_curve_and_near_every_point_of_it():

@@ -1,0 +1,144 @@
+"""What makes a result stale: each flag, each choice of protocol, each model's answers; and nothing else does."""
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import CompLeakNR
+import CompLeakSR
+import train
+from attacks import audit, classifiers, mr, nr, sr, train_based
+from attacks.attack import Context
+from attacks.saved import read_multi, read_result
+from clustering import clustering
+from common.command import Parser
+from common.errors import CompLeakError
+from common.files import load_arrays, read_json, save_arrays, write_json
+from common.paths import ORIGINAL, Version
+from evaluation import ablation, claims, figures, report, tables
+from models import protocol
+from models.run import Run
+from pruning import prune
+from quantization import qat
+
+PRUNED, CLUSTERED = Version("pruning", "0.6"), Version("clustering", "4")
+VERSIONS = (ORIGINAL, PRUNED, CLUSTERED)
+NAMES = ("metric_based_2", train_based.AGGREGATED, "RMIA", "RMIA (population)")
+
+COMMANDS = (train, prune, qat, clustering, CompLeakNR, CompLeakSR, mr, audit, ablation, claims, figures, report, tables)
+# A flag that changes what a command computes: its value is part of what the result says it was made from, or of the
+# run's settings and models', which other values of it are refused against.
+CHANGES_RESULTS = {
+    "dataset_name", "model_name", "batch_size", "seed", "protocol", "shadow_num", "lr", "epochs", "data_dir", "amp",
+    "train_size", "image_size", "augment", "degrees", "rmia_a", "sensitivity", "outputs", "query_rows"}
+# A flag that says where, what, or how, and changes no number.
+CHANGES_NOTHING = {
+    "help", "run_dir", "num_cls", "device", "data_label", "worlds", "retrain", "original", "compress", "compress_name",
+    "compress_degree", "attacks", "choices", "versions", "retrained", "cache_dir"}
+
+
+class Captured(Exception):
+    pass
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda module: module.__name__)
+def test_every_flag_is_known_to_change_results_or_nothing(command, monkeypatch):
+    def capture(self, *args):
+        raise Captured(self)
+
+    monkeypatch.setattr(Parser, "parse_args", capture)
+    with pytest.raises(Captured) as caught:
+        command.main([])
+    flags = {action.dest for action in caught.value.args[0]._actions}
+    assert flags <= CHANGES_RESULTS | CHANGES_NOTHING and not CHANGES_RESULTS & CHANGES_NOTHING
+    assert "run_dir" in flags
+
+
+@pytest.fixture
+def run(made_up_run, monkeypatch):
+    """A run of three versions with NR, SR and MR."""
+    monkeypatch.setattr(classifiers, "TREES", 5)
+    run, context = Run(made_up_run([PRUNED, CLUSTERED, mr.INT8], leak=1.0, n=600)), Context(0)
+    for version in VERSIONS:
+        nr.attack_version(run, version, context, NAMES)
+        if version != ORIGINAL:
+            sr.attack_version(run, version, context)
+    mr.attack_groups(run, context, {"both": [PRUNED, CLUSTERED]})
+    return run
+
+
+def current(run):
+    """{(setting, version, attack)} of every result that holds for whoever opens the run now."""
+    run, found = Run(run.layout), set()
+    for setting, versions in (("NR", VERSIONS), ("SR", VERSIONS[1:])):
+        for version in versions:
+            try:
+                values = read_result(run, setting, version) or {"attacks": ()}
+            except CompLeakError:
+                continue
+            found |= {(setting, str(version), attack) for attack in values["attacks"]}
+    try:
+        found |= {("MR", "both", attack) for attack in read_multi(run)["attacks"]}
+    except CompLeakError:
+        pass
+    return found
+
+
+def everything():
+    found = {("NR", str(version), name) for version in VERSIONS for name in NAMES}
+    found |= {("SR", str(version), name) for version in VERSIONS[1:] for name in sr.ATTACKS}
+    return found | {("MR", "both", f"both, {knows}") for knows in mr.AGGREGATED}
+
+
+def rewrite(path, change):
+    arrays, meta = load_arrays(path)
+    save_arrays(path, {name: value for name, value in meta.items() if name != "format"}, **{**arrays, **change(arrays)})
+
+
+def test_nothing_is_stale_where_nothing_changed(run):
+    assert current(run) == everything()
+
+
+@pytest.mark.parametrize("world", ["target", "shadow_0"])
+@pytest.mark.parametrize("version", [*VERSIONS, mr.INT8], ids=str)
+def test_one_models_answers_decide_what_was_made_from_them_and_nothing_else(run, version, world):
+    rewrite(run.layout.file(version, world, "queries.npz"),
+            lambda arrays: {"logits": arrays["logits"] + np.float32(1e-3) * (arrays["index"] == 7)[:, None]})
+    stale = {("NR", str(version), name) for name in NAMES}
+    if version == ORIGINAL:
+        stale |= {(setting, model, name) for setting, model, name in everything() if setting == "SR"}
+        stale |= {("MR", "both", "both, with the original")}
+    else:
+        stale |= {("SR", str(version), name) for name in sr.ATTACKS}
+        stale |= {one for one in everything() if one[0] == "MR"} if version != mr.INT8 else set()
+    assert current(run) == everything() - stale
+
+
+EXPECTED_STALE = {
+    "best_epoch": lambda one: True, "l2_term": lambda one: True,  # other models, which are not there
+    "augmented_members": lambda one: True, "interpolated_tpr": lambda one: True,
+    "best_attack_epoch": lambda one: one[0] == "MR", "int8_shadow": lambda one: one[0] == "MR",
+    "in_sample_forests": lambda one: one[0] == "MR", "rmia_population": lambda one: one[2] == "RMIA (population)"}
+
+
+@pytest.mark.parametrize("choice", protocol.CHOICES)
+def test_a_choice_of_protocol_makes_stale_what_it_moves_and_nothing_else(run, choice):
+    saved = read_json(run.path)
+    write_json(run.path, {**saved, "run": {**saved["run"], "protocol": choice}})
+    assert current(run) == {one for one in everything() if not EXPECTED_STALE[choice](one)}
+
+
+def test_a_further_shadow_makes_everything_stale(made_up_run, run):
+    context, layout = Context(0), made_up_run([], n=600, shadow_num=2, folder="two")
+    run = Run(layout)
+    nr.attack_version(run, ORIGINAL, context, NAMES, shadow_num=1)
+    assert read_result(Run(layout), "NR", ORIGINAL) is None
+    nr.attack_version(run, ORIGINAL, context, NAMES)
+    assert set(read_result(Run(layout), "NR", ORIGINAL)["attacks"]) == set(NAMES)
+
+
+def test_a_cached_mr_does_not_survive_another_int8_model_that_it_was_made_with(run):
+    context = replace(Context(0), choices=frozenset({"int8_shadow"}))
+    before = mr.made_from(run, [PRUNED, CLUSTERED], "without the original", context)
+    rewrite(run.layout.file(mr.INT8, "shadow_0", "queries.npz"), lambda arrays: {"logits": 2 * arrays["logits"]})
+    assert mr.made_from(Run(run.layout), [PRUNED, CLUSTERED], "without the original", context) != before
