@@ -20,7 +20,7 @@ from common.device import choose_device
 from common.errors import CompLeakError, UsageError
 from common.files import atomic, read_json, save_arrays, write_json
 from common.paths import ORIGINAL
-from data import images, splits
+from data import sets, splits
 from evaluation import runs
 from evaluation.differences import FORMAT, TOGETHER, measure, table
 from evaluation.writing import screen, write
@@ -136,7 +136,8 @@ def _others(layout, groups):
 
 def load_data(layout, args):
     """The run's pictures; CompLeakError where --data_dir holds others."""
-    data = images.load(args.dataset_name, args.data_dir, args.data_label, read_run(layout)["image_size"])
+    data = sets.load(args.dataset_name, args.data_dir, args.data_label, read_run(layout)["image_size"],
+                     run_dir=layout.run_dir)
     if data.fingerprint != load_split(layout).data_fingerprint:
         raise CompLeakError(f"{data.label} is not the data of the run in {layout.root()}: name the same --data_dir")
     return data

@@ -10,7 +10,7 @@ from PIL import Image
 from attacks.saved import attack_scores, read_multi, read_results
 from common.errors import CompLeakError
 from common.paths import ORIGINAL
-from data import images
+from data import sets
 from evaluation.figures import BARS, SR_CURVE, saved_scores
 from evaluation.tables import short
 from models.queries import load_queries
@@ -99,11 +99,10 @@ def pictures(layout, data_dir):
     run = read_run(layout)
     if layout.is_own:
         return None, "pictures of models made elsewhere are not known to the run"
-    official = data_dir is None and layout.dataset == "cifar10"
-    if official and not any((images.DATASETS / name).exists() for name in images.OFFICIAL):
-        return None, "CIFAR-10 is not in data/datasets/; --data_dir names a copy"
+    if not sets.at_hand(layout.dataset, data_dir, run_dir=layout.run_dir):
+        return None, f"{sets.DATASETS[layout.dataset].label} is not in data/datasets/; --data_dir names a copy"
     try:
-        data = images.load(layout.dataset, data_dir, run["data_label"], run["image_size"])
+        data = sets.load(layout.dataset, data_dir, run["data_label"], run["image_size"], run_dir=layout.run_dir)
     except CompLeakError as error:
         return None, str(error)
     if data.fingerprint != load_split(layout).data_fingerprint:

@@ -3,11 +3,11 @@ import argparse
 
 from common.command import Parser, positive
 from common.paths import OWN
-from data.images import NAMES
+from data.sets import DATASETS
 from models.networks import NETWORKS
 
 
-def parser(description, several_runs=False, datasets=(*NAMES, OWN.dataset), models=(*NETWORKS, OWN.model)):
+def parser(description, several_runs=False, datasets=(*DATASETS, OWN.dataset), models=(*NETWORKS, OWN.model)):
     """A parser with the flags that every stage takes; several_runs: args.run_dir is a list of folders.
 
     datasets and models are the choices; what only reads results takes audited models too.
@@ -33,7 +33,7 @@ def parser(description, several_runs=False, datasets=(*NAMES, OWN.dataset), mode
 
 def training_parser(description, lr, epochs_flag, epochs):
     """The shared flags and those of every command that trains models."""
-    p = parser(description, datasets=NAMES, models=tuple(NETWORKS))
+    p = parser(description, datasets=tuple(DATASETS), models=tuple(NETWORKS))
     p.add_argument("--lr", type=positive(float), default=lr, help="initial learning rate, decayed along a cosine")
     p.add_argument(epochs_flag, dest="epochs", type=positive(int), default=epochs, help="epochs over a model's members")
     p.add_argument("--data_dir", default=None,

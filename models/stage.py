@@ -14,7 +14,7 @@ from common.device import choose_device, use_bfloat16
 from common.errors import CompLeakError, UsageError
 from common.files import atomic, locked, read_json, save_arrays, write_json
 from common.paths import ORIGINAL, Layout
-from data import images, splits
+from data import sets, splits
 from models import protocol, training
 from models.best_epoch import BestEpoch
 from models.queries import augmented, is_current, load_queries, losses, query, sensitivity
@@ -29,7 +29,7 @@ class Stage:
     """What one command works on: where, on which data, with which split and recipe."""
 
     layout: Layout
-    data: images.Dataset
+    data: sets.Dataset
     split: splits.Split
     run: dict
     recipe: training.Recipe
@@ -71,11 +71,14 @@ def open_stage(args, create=False):
     recipe = training.Recipe(epochs=args.epochs, lr=args.lr, batch_size=args.batch_size, augment=run["augment"],
                              bfloat16=use_bfloat16(args.amp, device, run["image_size"]), seed=run["seed"],
                              l2_term="l2_term" in choices, best_epoch="best_epoch" in choices)
-    data = images.load(args.dataset_name, args.data_dir, args.data_label, run["image_size"])
+    data = sets.load(args.dataset_name, args.data_dir, args.data_label, run["image_size"], run_dir=args.run_dir)
     if args.num_cls not in (None, len(data.classes)):
         raise UsageError(f"--num_cls {args.num_cls}: {data.label} has {len(data.classes)} classes")
-    split = splits.make_split(len(data.labels), run["seed"], run["shadow_num"], run["train_size"], data.fingerprint)
-    if fixed and load_split(layout).fingerprint != split.fingerprint:
+    saved = load_split(layout) if fixed else None
+    twins = data.twins if saved is None or saved.twins else ()  # older splits did not keep them together
+    split = splits.make_split(len(data.labels), run["seed"], run["shadow_num"], run["train_size"], data.fingerprint,
+                              twins)
+    if saved is not None and saved.fingerprint != split.fingerprint:
         raise CompLeakError(f"{data.label} is not the data that {path} was made from: name the same --data_dir, or "
                             "train on this one in another --run_dir")
     if create:

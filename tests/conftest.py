@@ -10,7 +10,7 @@ from attacks.results import evaluate_all, save
 from common.files import read_json, save_arrays, write_json
 from common.paths import ALL_VERSIONS, ORIGINAL, Layout
 from data import splits
-from data.images import CIFAR10_CLASSES
+from data.official import CIFAR10_CLASSES
 from models.queries import losses
 from models.run import RUN_DEFAULTS
 

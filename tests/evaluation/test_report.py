@@ -8,7 +8,7 @@ import pytest
 from common.errors import UsageError
 from common.files import write_json
 from common.paths import ALL_VERSIONS, ORIGINAL, Layout, Version
-from data import images
+from data import cache, sets
 from evaluation import report, report_parts
 from evaluation.tables import Table
 
@@ -65,7 +65,7 @@ def written(layouts):
 @pytest.fixture(scope="module")
 def one(tmp_path_factory, scored_run):
     """(layout, page) of one run on real digits, under a hostile name."""
-    layout = scored_run(tmp_path_factory.mktemp("one"), label=LABEL, data=images.load("digits", image_size=8),
+    layout = scored_run(tmp_path_factory.mktemp("one"), label=LABEL, data=sets.load("digits", image_size=8),
                         versions=SOME)
     return layout, written([layout])
 
@@ -97,7 +97,7 @@ def test_the_most_exposed_members_come_with_picture_class_and_scores(one):
     layout, page = one
     head, *rows = page.table("RMIA score (share of non-members as high)")
     assert head == ["index", "picture", "class", "original", "pruned 0.9", "cluster 4"] and len(rows) == 12
-    data = images.load("digits", image_size=8)
+    data = sets.load("digits", image_size=8)
     found = report_parts.attack_scores(layout, ORIGINAL, "NR", json.loads(
         layout.result(ORIGINAL, "NR.json").read_text()), ["RMIA"], ["index", "member"])
     best = max(found["RMIA"][found["member"]])
@@ -119,7 +119,7 @@ def test_without_the_data_there_are_indices_and_one_line(tmp_path, scored_run):
 
 
 def test_nothing_is_downloaded_for_the_report(tmp_path, scored_run, monkeypatch):
-    monkeypatch.setattr(images, "DATASETS", tmp_path / "empty")
+    monkeypatch.setattr(cache, "FOLDER", tmp_path / "empty")
     root = scored_run(tmp_path, versions=SOME[:1]).root()
     root.rename(root.with_name("cifar10_resnet18"))
     data, why = report_parts.pictures(Layout(tmp_path, "cifar10", "resnet18"), None)
