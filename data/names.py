@@ -2,7 +2,6 @@
 import os
 import sys
 import unicodedata
-from pathlib import PurePath
 
 SYSTEM = {"__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found", "__pycache__",
           "thumbs.db", "desktop.ini"}
@@ -27,5 +26,5 @@ def say(line):
 
 def is_system(name):
     """Whether a file or folder was left by an operating system or a tool: hidden ones, and the names in SYSTEM."""
-    name = PurePath(name).name
+    name = os.path.basename(name)
     return name.startswith(".") or name.lower() in SYSTEM

@@ -128,22 +128,27 @@ def make_world(name, rows, train_size):
 
 def check_disjoint(split):
     """Raises CompLeakError when an image is in both pools, or a member and a non-member of one model."""
+    pool = np.sort(_pool(split.target))
     for world in split.worlds:
-        rows = np.concatenate([world.members, world.non_members])
-        if len(np.unique(rows)) != len(rows) or rows.min() < 0 or rows.max() >= split.n:
+        rows = np.sort(_pool(world))  # sorted: the images of an audit may have numbers up to 2**62
+        if (rows[1:] == rows[:-1]).any() or rows[0] < 0 or rows[-1] >= split.n:
             raise CompLeakError(f"split: {world.name} has an image twice, or one outside the {split.n} of the data")
-        if world is not split.target:
-            pool = np.concatenate([split.target.members, split.target.non_members])
-            if np.intersect1d(rows, pool).size:
-                raise CompLeakError(f"split: {world.name} shares images with the target's pool")
+        nearest = pool[np.minimum(np.searchsorted(pool, rows), len(pool) - 1)]
+        if world is not split.target and (nearest == rows).any():
+            raise CompLeakError(f"split: {world.name} shares images with the target's pool")
+
+
+def _pool(world):
+    return np.concatenate([world.members, world.non_members])
 
 
 def check_together(split):
     """Raises CompLeakError when a model has one of some twins as a member and another not, or pools share a content."""
-    pool = np.concatenate([split.target.members, split.target.non_members])
-    others = np.concatenate([split.shadows[0].members, split.shadows[0].non_members]) if split.shadows else pool[:0]
+    if not split.twins:
+        return
     role = np.zeros((1 + len(split.worlds), split.n), np.int8)
-    role[0, pool], role[0, others] = 1, 2
+    for number, world in enumerate([split.target, *split.shadows[:1]], 1):
+        role[0, _pool(world)] = number
     for number, world in enumerate(split.worlds, 1):
         role[number, world.members] = 1
     for rows in split.twins:

@@ -49,15 +49,42 @@ def test_two_classes_of_16_bit_grey_stay_apart_as_in_8_bits(tmp_path):
         assert np.array_equal(as_8, as_16)
 
 
+def chunk(name, data):
+    """One chunk of a PNG file."""
+    return len(data).to_bytes(4, "big") + name + data + zlib.crc32(name + data).to_bytes(4, "big")
+
+
+@pytest.mark.parametrize(("kind", "channels"), [(2, 3), (6, 4), (4, 2)], ids=["RGB", "RGBA", "grey and alpha"])
+def test_16_bits_a_channel_are_read_in_colour_too(tmp_path, kind, channels):
+    values = np.random.default_rng(2).integers(0, 2**16, (8, 8, channels)).astype(">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in values)
+    header = (8).to_bytes(4, "big") * 2 + bytes([16, kind, 0, 0, 0])
+    (tmp_path / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
+                                     + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+    shown = values / 65535
+    colour, alpha = (shown, 1) if kind == 2 else (shown[..., :-1], shown[..., -1:])
+    expected = 255 * (colour * alpha + 1 - alpha)
+    assert np.abs(pictures.pixels(tmp_path / "x.png", 8) - expected).max() <= 2
+
+
+def test_12_bit_tiff_and_10_bit_pgm_reach_white(tmp_path):
+    pairs = np.array([0, 4095] * 32)
+    packed = np.stack([pairs[::2] >> 4, (pairs[::2] & 15) << 4 | pairs[1::2] >> 8, pairs[1::2] & 255], 1)
+    tiff(tmp_path / "x.tif", packed.astype(np.uint8).reshape(8, 12), 12, width=8)
+    (tmp_path / "x.pgm").write_bytes(b"P5 8 8 1023\n" + np.array([0, 1023] * 32, ">u2").tobytes())
+    for name in ("x.tif", "x.pgm"):
+        assert np.array_equal(pictures.pixels(tmp_path / name, 8), grey(np.array([0, 255] * 32).reshape(8, 8)))
+
+
 def test_big_endian_16_bits_are_read(tmp_path):
     big = Image.frombytes("I;16B", (8, 8), (GREY.astype(">u2") * 257).tobytes())
     assert np.array_equal(read(tmp_path / "x.tif", big), grey(GREY))
 
 
-def tiff(path, values, bits, photometric=1, sample_format=1):
+def tiff(path, values, bits, photometric=1, sample_format=1, width=None):
     """An uncompressed grey TIFF of one strip, tags written by hand."""
     raw = values.tobytes()
-    height, width = values.shape
+    height, width = len(values), width or values.shape[1]
     tags = [(256, 4, width), (257, 4, height), (258, 3, bits), (259, 3, 1), (262, 3, photometric), (273, 4, 8),
             (277, 3, 1), (278, 4, height), (279, 4, len(raw)), (339, 3, sample_format)]
     entries = b"".join(tag.to_bytes(2, "little") + kind.to_bytes(2, "little") + (1).to_bytes(4, "little")
@@ -175,9 +202,6 @@ def test_other_formats_are_not_opened_under_a_familiar_ending(tmp_path, kind):
 
 
 def test_a_picture_too_large_to_decode_is_refused_before_it_is(tmp_path):
-    def chunk(name, data):
-        return len(data).to_bytes(4, "big") + name + data + zlib.crc32(name + data).to_bytes(4, "big")
-
     header = (9_000).to_bytes(4, "big") * 2 + bytes([8, 2, 0, 0, 0])
     (tmp_path / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")))
     with pytest.raises(CompLeakError, match="9000×9000 pixels, at most 64,000,000 are read"):
