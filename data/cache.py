@@ -128,8 +128,8 @@ def writable(folders):
 
 def _write(path, found, size):
     """Decode the pictures into a cache and say what is known of them beside it."""
-    pictures, labels = found.decode(size)
     kind = found.kind and found.kind()
+    pictures, labels = found.decode(size)
     row = np.dtype([("image", "u1", (size, size, 3)), ("label", "<i8")])
     tally, pictures = Tally(), iter(pictures)
     with atomic(path) as beside, open(beside, "wb") as file:

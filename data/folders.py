@@ -123,10 +123,10 @@ def list_pictures(folder):
     if len(listing.classes) < 2:
         raise CompLeakError(f"{shown(folder)}: found {len(listing.classes)} class folder(s), at least 2 are needed "
                             "(folder/<class>/<picture>, or folder/train/<class>/<picture>)")
+    numbers = {name: number for number, name in enumerate(listing.classes)}
     for part in inside:
-        for number, name in enumerate(listing.classes):
-            for entry in (entry for entry in part if class_name(entry.name) == name):
-                _take_class(listing, entry, number)
+        for entry in sorted(part, key=lambda entry: numbers[class_name(entry.name)]):
+            _take_class(listing, entry, numbers[class_name(entry.name)])
     listing.refuse_empty()
     return listing
 

@@ -9,6 +9,7 @@ import torchvision
 from common.errors import CompLeakError
 from data import sets
 from data.official import CIFAR100_CLASSES
+from data.splits import make_split
 
 FILES = {"cifar10": ("CIFAR10", "cifar-10-batches-py", "cifar-10-python.tar.gz"),
          "cifar100": ("CIFAR100", "cifar-100-python", "cifar-100-python.tar.gz")}
@@ -86,6 +87,17 @@ def test_official_files_are_read_where_they_lie(tmp_path, published, name):
     assert len(data.classes) == {"cifar10": 10, "cifar100": 100}[name]
     first = np.random.default_rng(0).integers(0, 256, (4, 3072), dtype=np.uint8)[0].reshape(3, 32, 32)
     assert np.array_equal(data.images[0], first.transpose(1, 2, 0))
+
+
+@pytest.mark.parametrize(("size", "fingerprint", "split"), [
+    (8, "5b54002fac9eb42e", "4cbfde63052ccae7"), (32, "efba39f0496a4bcd", "eff206eea16ec829")])
+def test_official_batches_are_what_they_were(tmp_path, published, size, fingerprint, split):
+    """As the first version of this code read the same batches."""
+    published("cifar10", tmp_path / "mine")
+    data = sets.load("cifar10", tmp_path / "mine", image_size=size)
+    assert (data.label, data.fingerprint) == ("CIFAR-10", fingerprint)
+    assert data.statistics == ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+    assert make_split(6, 1, 1, 2, data.fingerprint, data.twins).fingerprint == split
 
 
 @pytest.mark.parametrize("name", FILES)
