@@ -41,6 +41,9 @@ class Official:
         """The Found of data_dir, or of the official files in one of the folders, downloaded to the first if need be."""
         root = self.root(data_dir, folders)
         if root is None and data_dir is not None:
+            if any((data_dir / file).is_file() for file in ("batches.meta", "meta")):
+                raise CompLeakError(f"--data_dir {shown(data_dir)}: these look like {self.label}'s batches under another "
+                                    f"name; call their folder {self.batches}")
             return class_folders(data_dir, encoding)
         root = root or cache.writable(folders)
         return cache.Found(root, cache.OFFICIAL, self.classes, lambda size: self._decode(root, size))

@@ -109,6 +109,13 @@ def test_the_folder_of_the_batches_may_be_named_itself(tmp_path, published, same
     assert same(expected, sets.load(name, "."))
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_batches_in_a_folder_of_another_name_are_named(tmp_path, published, name):
+    folder = published(name, tmp_path / "mine")
+    with pytest.raises(CompLeakError, match=f"batches under another name; call their folder {FILES[name][1]}"):
+        sets.load(name, folder.rename(tmp_path / "cifar"))
+
+
 def test_cifar100_has_its_own_statistics_and_100_classes(official):
     data = sets.load("cifar100")
     scaled = data.images / 255
