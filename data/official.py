@@ -42,8 +42,8 @@ class Official:
         root = self.root(data_dir, folders)
         if root is None and data_dir is not None:
             if any((data_dir / file).is_file() for file in ("batches.meta", "meta")):
-                raise CompLeakError(f"--data_dir {shown(data_dir)}: these look like {self.label}'s batches under another "
-                                    f"name; call their folder {self.batches}")
+                raise CompLeakError(f"--data_dir {shown(data_dir)}: these look like {self.label}'s batches under"
+                                    f" another name; call their folder {self.batches}")
             return class_folders(data_dir, encoding)
         root = root or cache.writable(folders)
         return cache.Found(root, cache.OFFICIAL, self.classes, lambda size: self._decode(root, size))
