@@ -32,7 +32,11 @@ class World:
 
 @dataclass(frozen=True)
 class Split:
-    """The target's and every shadow's world over one data set of n images (design: Data and splits)."""
+    """The target's and every shadow's world over one data set of n images (design: Data and splits).
+
+    twins: rows of equal pictures that were kept together, a tuple for each content; empty where there are none, and in
+    splits older than this care.
+    """
 
     n: int
     seed: int
@@ -40,6 +44,7 @@ class Split:
     data_fingerprint: str
     target: World
     shadows: tuple
+    twins: tuple = ()
 
     @property
     def worlds(self):
@@ -62,11 +67,12 @@ class Split:
         return digest.hexdigest()[:16]
 
 
-def make_split(n, seed, shadow_num=1, train_size=None, data_fingerprint=""):
+def make_split(n, seed, shadow_num=1, train_size=None, data_fingerprint="", twins=()):
     """Two disjoint pools of n // 2 images; the target takes one, every shadow a random split of the other.
 
-    train_size is N, the members of each model (default two thirds of a pool). Raises UsageError when the
-    numbers leave no members, no non-members or no shadow.
+    train_size is N, the members of each model (default two thirds of a pool). twins (`Dataset.twins`): rows of equal
+    pictures, of which no model has one as a member and another not, and no two lie in different pools. Raises
+    UsageError when the numbers leave no members, no non-members or no shadow, or twins no split of these sizes.
     """
     pool = n // 2
     train_size = 2 * pool // 3 if train_size is None else train_size
@@ -74,15 +80,44 @@ def make_split(n, seed, shadow_num=1, train_size=None, data_fingerprint=""):
         raise UsageError(f"--train_size {train_size}: a pool has {pool} images, choose 2 to {pool - 1}")
     if shadow_num < 1:
         raise UsageError(f"--shadow_num {shadow_num}: choose at least 1, attacks are fitted on shadows")
+    sides = [train_size, pool - train_size]
     order = np.random.default_rng(derive_seed(seed, "pools")).permutation(n)
-    target = make_world("target", order[:pool], train_size)
+    most = [*sides, max(sides), n - 2 * pool]  # a content in the attacker's pool has to fit into a side of each shadow
+    *target, others, _ = _fill(order, [*sides, pool, n - 2 * pool], twins, most)
     shadows = []
     for i in range(shadow_num):
-        rows = np.random.default_rng(derive_seed(seed, "shadow", i)).permutation(order[pool : 2 * pool])
-        shadows.append(make_world(f"shadow_{i}", rows, train_size))
-    split = Split(n, seed, train_size, data_fingerprint, target, tuple(shadows))
+        rows = np.random.default_rng(derive_seed(seed, "shadow", i)).permutation(others)
+        shadows.append(make_world(f"shadow_{i}", np.concatenate(_fill(rows, sides, twins, sides)), train_size))
+    split = Split(n, seed, train_size, data_fingerprint, make_world("target", np.concatenate(target), train_size),
+                  tuple(shadows), tuple(tuple(map(int, rows)) for rows in twins))
     check_disjoint(split)
+    check_together(split)
     return split
+
+
+def _fill(order, sizes, twins, most):
+    """Deal rows out in the order given to roles of exactly these sizes, twins to one role: a list of row arrays.
+
+    order [n]: the rows, sizes adding up to n. most: how many rows of one content a role can take. A content goes where
+    one of its rows would have gone alone, the next one where there is most room if it does not fit; larger ones choose
+    first, and single pictures fill up. Without twins the order is cut into pieces.
+    """
+    place = np.full(order.max() + 1, -1)
+    place[order] = np.arange(len(order))
+    role, room = np.full(len(order), -1), np.array(sizes)
+    alone = np.repeat(np.arange(len(sizes)), sizes)
+    here = [place[list(rows)] for rows in twins if rows[0] < len(place) and place[rows[0]] >= 0]
+    for places in sorted(here, key=lambda places: (-len(places), places[0])):
+        fits = (room >= len(places)) & (np.array(most) >= len(places))
+        if not fits.any():
+            raise UsageError(f"{len(places)} equal pictures (row {order[places[0]]} of the data is one) fit into no "
+                             f"part of the split: parts take {', '.join(map(str, most))} of one content and have room "
+                             f"for {', '.join(map(str, room))}: remove repeated ones, or choose another --train_size")
+        wanted = alone[places[0]]
+        chosen = wanted if fits[wanted] else int(np.argmax(np.where(fits, room, -1)))
+        role[places], room[chosen] = chosen, room[chosen] - len(places)
+    role[role < 0] = np.repeat(np.arange(len(sizes)), room)
+    return [order[role == number] for number in range(len(sizes))]
 
 
 def make_world(name, rows, train_size):
@@ -93,26 +128,46 @@ def make_world(name, rows, train_size):
 
 def check_disjoint(split):
     """Raises CompLeakError when an image is in both pools, or a member and a non-member of one model."""
+    pool = np.sort(_pool(split.target))
     for world in split.worlds:
-        rows = np.concatenate([world.members, world.non_members])
-        if len(np.unique(rows)) != len(rows) or rows.min() < 0 or rows.max() >= split.n:
+        rows = np.sort(_pool(world))  # sorted: the images of an audit may have numbers up to 2**62
+        if (rows[1:] == rows[:-1]).any() or rows[0] < 0 or rows[-1] >= split.n:
             raise CompLeakError(f"split: {world.name} has an image twice, or one outside the {split.n} of the data")
-        if world is not split.target:
-            pool = np.concatenate([split.target.members, split.target.non_members])
-            if np.intersect1d(rows, pool).size:
-                raise CompLeakError(f"split: {world.name} shares images with the target's pool")
+        nearest = pool[np.minimum(np.searchsorted(pool, rows), len(pool) - 1)]
+        if world is not split.target and (nearest == rows).any():
+            raise CompLeakError(f"split: {world.name} shares images with the target's pool")
+
+
+def _pool(world):
+    return np.concatenate([world.members, world.non_members])
+
+
+def check_together(split):
+    """Raises CompLeakError when a model has one of some twins as a member and another not, or pools share a content."""
+    if not split.twins:
+        return
+    role = np.zeros((1 + len(split.worlds), split.n), np.int8)
+    for number, world in enumerate([split.target, *split.shadows[:1]], 1):
+        role[0, _pool(world)] = number
+    for number, world in enumerate(split.worlds, 1):
+        role[number, world.members] = 1
+    for rows in split.twins:
+        if (role[:, list(rows)] != role[:, rows[:1]]).any():
+            raise CompLeakError(f"split: rows {', '.join(map(str, rows[:4]))} hold equal pictures and lie in different "
+                                "parts")
 
 
 def to_json(split):
     """The split as plain JSON values."""
     worlds = {w.name: {"members": w.members.tolist(), "non_members": w.non_members.tolist()} for w in split.worlds}
+    twins = [list(rows) for rows in split.twins]
     return {"format": FORMAT, "n": split.n, "seed": split.seed, "train_size": split.train_size,
             "data_fingerprint": split.data_fingerprint, "fingerprint": split.fingerprint, "worlds": worlds,
-            "checksum": _checksum(worlds)}
+            **({"twins": twins} if twins else {}), "checksum": _checksum(worlds, twins)}
 
 
-def _checksum(worlds):
-    return hashlib.sha256(json.dumps(worlds).encode()).hexdigest()[:16]
+def _checksum(worlds, twins):
+    return hashlib.sha256(json.dumps([worlds, twins] if twins else worlds).encode()).hexdigest()[:16]
 
 
 def from_json(saved):
@@ -123,9 +178,11 @@ def from_json(saved):
     for name, rows in saved["worlds"].items():
         members, non_members = (np.array(rows[key], dtype=np.int64) for key in ("members", "non_members"))
         worlds.append(make_world(name, np.concatenate([members, non_members]), len(members)))
+    twins = saved.get("twins", [])
     split = Split(saved["n"], saved["seed"], saved["train_size"], saved["data_fingerprint"], worlds[0],
-                  tuple(worlds[1:]))
+                  tuple(worlds[1:]), tuple(map(tuple, twins)))
     check_disjoint(split)
-    if split.fingerprint != saved["fingerprint"] or _checksum(saved["worlds"]) != saved["checksum"]:
+    if split.fingerprint != saved["fingerprint"] or _checksum(saved["worlds"], twins) != saved["checksum"]:
         raise CompLeakError("split: the file was changed after it was written (its fingerprint does not match)")
+    check_together(split)
     return split

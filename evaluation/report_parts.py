@@ -10,7 +10,7 @@ from PIL import Image
 from attacks.saved import attack_scores, read_multi, read_results
 from common.errors import CompLeakError
 from common.paths import ORIGINAL
-from data import images
+from data import sets
 from evaluation.figures import BARS, SR_CURVE, saved_scores
 from evaluation.names import short
 from models import protocol
@@ -100,9 +100,8 @@ def pictures(run, data_dir):
     data_dir = data_dir or run.settings.data_dir
     if run.layout.is_own:
         return None, "pictures of models made elsewhere are not known to the run"
-    official = data_dir is None and run.layout.dataset == "cifar10"
-    if official and not any((images.DATASETS / name).exists() for name in images.OFFICIAL):
-        return None, "CIFAR-10 is not in data/datasets/; --data_dir names a copy"
+    if not sets.at_hand(run.layout.dataset, data_dir, run_dir=run.layout.run_dir):
+        return None, f"{sets.DATASETS[run.layout.dataset].label} is not in data/datasets/; --data_dir names a copy"
     try:
         return load_data(run, data_dir, run.settings.data_label), ""
     except CompLeakError as error:

@@ -5,20 +5,21 @@ from pathlib import Path
 
 from common.command import Parser, positive
 from common.paths import OWN, Layout
-from data.images import NAMES
+from data.sets import DATASETS
 from models import protocol
 from models.networks import NETWORKS
 from models.run import GIVEN
 
 
-def parser(description, several_runs=False, datasets=(*NAMES, OWN.dataset), models=(*NETWORKS, OWN.model)):
+def parser(description, several_runs=False, trains=False):
     """A parser with the flags that every stage takes; several_runs: args.run_dir is a list of folders.
 
-    datasets and models are the choices; what only reads results takes audited models too.
+    trains: whether it trains models; what only reads results takes audited models too.
     """
+    own = ([], []) if trains else ([OWN.dataset], [OWN.model])
     p = Parser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    p.add_argument("--dataset_name", choices=datasets, default="cifar10", help="data set")
-    p.add_argument("--model_name", choices=models, default="resnet18", help="network")
+    p.add_argument("--dataset_name", choices=(*DATASETS, *own[0]), default="cifar10", help="data set")
+    p.add_argument("--model_name", choices=(*NETWORKS, *own[1]), default="resnet18", help="network")
     p.add_argument("--num_cls", type=int, default=None, help="number of classes, checked against the data")
     p.add_argument("--batch_size", type=positive(int, least=2), default=128, help="pictures (or attack rows) a step")
     where = "folder below which results/, results_pruning/, … lie"
@@ -37,12 +38,13 @@ def parser(description, several_runs=False, datasets=(*NAMES, OWN.dataset), mode
 
 def training_parser(description, lr, epochs_flag, epochs):
     """The shared flags and those of every command that trains models."""
-    p = parser(description, datasets=NAMES, models=tuple(NETWORKS))
+    p = parser(description, trains=True)
     p.add_argument("--lr", type=positive(float), default=lr, help="initial learning rate, decayed along a cosine")
     p.add_argument(epochs_flag, dest="epochs", type=positive(int), default=epochs, help="epochs over a model's members")
     p.add_argument("--data_dir", default=None,
-                   help="folder of pictures: a copy of cifar10, or imagefolder's class folders (cifar10 without it: "
-                        "downloaded to data/datasets/)")
+                   help="folder of pictures: a copy of the data set, or imagefolder's class folders (cifar10, cifar100 "
+                        "without it: downloaded to data/datasets/)")
+    p.add_argument("--cache_dir", default=None, help="folder of downloads and decoded pictures (data/datasets/)")
     p.add_argument("--data_label", default=None, help="name of an imagefolder set in tables (default: the folder's)")
     p.add_argument("--amp", choices=("auto", "off"), default="auto",
                    help="bfloat16 autocast in training where the device has it, or float32; the run's first training "
@@ -86,6 +88,7 @@ class Request:
     device: str
     data_dir: str | None
     data_label: str | None
+    cache_dir: str | None
     query_rows: str
     sensitivity: bool
     worlds: tuple | None

@@ -12,7 +12,7 @@ from common.errors import CompLeakError, FileError, UsageError
 from common.files import atomic, locked, write_json
 from common.paths import ORIGINAL
 from common.seeds import derive_seed
-from data import images, splits
+from data import sets, splits
 from models import training
 from models.answering import Asking, answer
 from models.arguments import GIVEN, Request
@@ -38,12 +38,13 @@ class Stage:
     split: splits.Split
     recipe: training.Recipe
     device: torch.device
-    given_data: images.Dataset | None
+    given_data: sets.Dataset | None
 
     @cached_property
     def data(self):
         """The pictures, loaded when a model must be trained or queried; CompLeakError for others than the run's."""
-        return self.given_data or load_data(self.run, self.request.data_dir, self.request.data_label, self.split)
+        return self.given_data or load_data(self.run, self.request.data_dir, self.request.data_label, self.split,
+                                            self.request.cache_dir)
 
     @property
     def asking(self):
@@ -56,9 +57,10 @@ class Stage:
         return self.split.named(self.request.worlds)
 
 
-def load_data(run, data_dir=None, data_label=None, split=None):
+def load_data(run, data_dir=None, data_label=None, split=None, cache_dir=None):
     """A run's pictures, from data_dir or where they were at first; CompLeakError where others lie there."""
-    data = images.load(run.layout.dataset, data_dir or run.settings.data_dir, data_label, run.settings.image_size)
+    data = sets.load(run.layout.dataset, data_dir or run.settings.data_dir, data_label or run.settings.data_label,
+                     run.settings.image_size, cache_dir, run.layout.run_dir)
     if data.fingerprint != (split or run.split).data_fingerprint:
         raise CompLeakError(f"{data.label} is not the data that {run.path} was made from: name the same --data_dir, or "
                             "train on this one in another --run_dir")
@@ -81,14 +83,15 @@ def open_stage(request, create=False):
         raise UsageError(f"--protocol {settings.protocol}: members can be queried through the training's crops and "
                          "flips only where there are some: leave --no-augment out")
     settings = replace(settings, bfloat16=_arithmetic(request, run, settings, begun, create, device))
-    data = None if begun else images.load(request.layout.dataset, request.data_dir, request.data_label,
-                                          settings.image_size)
+    data = None if begun else sets.load(request.layout.dataset, request.data_dir, request.data_label,
+                                        settings.image_size, request.cache_dir, request.layout.run_dir)
     if data:
         settings = replace(settings, data_label=data.label, classes=data.classes, data_dir=request.data_dir)
     if request.num_cls not in (None, len(settings.classes)):
         raise UsageError(f"--num_cls {request.num_cls}: {settings.data_label} has {len(settings.classes)} classes")
-    n, fingerprint = (len(data.labels), data.fingerprint) if data else (run.split.n, run.split.data_fingerprint)
-    split = splits.make_split(n, settings.seed, settings.shadow_num, settings.train_size, fingerprint)
+    of = (len(data.labels), data.fingerprint, data.twins) if data else (
+        run.split.n, run.split.data_fingerprint, run.split.twins)
+    split = splits.make_split(of[0], settings.seed, settings.shadow_num, settings.train_size, *of[1:])
     if begun and run.split.fingerprint != split.fingerprint:
         raise CompLeakError(f"{run.path} was changed after it was written: train in another --run_dir")
     settings, choices = replace(settings, train_size=split.train_size), settings.choices

@@ -16,7 +16,7 @@ from attacks.saved import context_of
 from common.files import read_json, save_arrays, write_json
 from common.paths import ORIGINAL, Layout
 from data import splits
-from data.images import CIFAR10_CLASSES
+from data.official import CIFAR10_CLASSES
 from models.compression import paper_versions
 from models.queries import losses
 from models.run import Run, Settings

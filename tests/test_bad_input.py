@@ -88,11 +88,12 @@ def test_a_broken_picture_is_named(tmp_path, capsys):
 
 
 def test_a_failed_download_says_where_to_put_the_file(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("data.images.DATASETS", tmp_path / "datasets")
+    monkeypatch.setattr("data.cache.FOLDER", tmp_path / "datasets")
 
     def refuse(*args, **kwargs):
         raise OSError("no route to host")
 
+    refuse.train_list = refuse.test_list = []  # of batches whose MD5 is looked at
     monkeypatch.setattr("torchvision.datasets.CIFAR10", refuse)
     code, lines = outcome(train.main, ["--dataset_name", "cifar10", "--run_dir", tmp_path], capsys)
     assert code == 1 and "put cifar-10-python.tar.gz into" in lines[0] and "--data_dir" in lines[0]

@@ -10,7 +10,7 @@ import torch
 
 from common.errors import CompLeakError
 from common.files import load_arrays, read_json
-from data import images
+from data import cache, sets
 from models.queries import load_queries
 from models.weights import Progress, read_weights
 
@@ -88,12 +88,12 @@ def test_the_traps_work(tmp_path, plant, spring):
 
 @pytest.mark.parametrize("name", ["array", "meta"])
 def test_a_pickle_in_the_picture_cache_does_not_run(cifar_like, tmp_path, monkeypatch, name):
-    monkeypatch.setattr(images, "DATASETS", tmp_path / "datasets")
-    expected = images.load("cifar10", cifar_like, image_size=8).fingerprint
+    monkeypatch.setattr(cache, "FOLDER", tmp_path / "datasets")
+    expected = sets.load("cifar10", cifar_like, image_size=8).fingerprint
     path = next((tmp_path / "datasets").glob("*.npy" if name == "array" else "*.json"))
     for plant in (as_array, as_pickle):
         plant(path, Planted(tmp_path / "ran"))
-        assert images.load("cifar10", cifar_like, image_size=8).fingerprint == expected
+        assert sets.load("cifar10", cifar_like, image_size=8).fingerprint == expected
         assert not (tmp_path / "ran").exists()
 
 
@@ -113,7 +113,7 @@ def test_a_pickle_in_the_official_batches_does_not_run(tmp_path, offline):
     for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta"):
         as_pickle(tmp_path / OFFICIAL / name, Planted(tmp_path / "ran"))
     with pytest.raises(CompLeakError, match="CIFAR-10 could not be downloaded"):
-        images.load("cifar10", tmp_path)
+        sets.load("cifar10", tmp_path)
     assert not (tmp_path / "ran").exists()
 
 
@@ -135,10 +135,10 @@ def test_an_archive_stays_in_its_folder(tmp_path, offline, monkeypatch):
     folder.mkdir()
     outside.mkdir()
     evil_archive(folder / "cifar-10-python.tar.gz", outside)
-    with pytest.raises(CompLeakError, match="CIFAR-10 could not be downloaded"):
-        images.load("cifar10", folder)
+    with pytest.raises(CompLeakError, match="cifar-10-python.tar.gz is damaged"):
+        sets.load("cifar10", folder)
     assert not (folder / OFFICIAL).exists() and not list(outside.iterdir())
     monkeypatch.setattr("torchvision.datasets.utils.check_integrity", lambda path, md5=None: os.path.isfile(path))
     with pytest.raises((CompLeakError, tarfile.FilterError)):
-        images.load("cifar10", folder)
+        sets.load("cifar10", folder)
     assert not list(outside.iterdir())

@@ -9,7 +9,7 @@ import time
 import pytest
 import websocket
 
-from data import images
+from data import sets
 from evaluation import report
 
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
@@ -71,7 +71,7 @@ def browser(tmp_path_factory):
 @pytest.fixture(scope="module")
 def written(tmp_path_factory, scored_run):
     """report.html of three made-up runs with pictures, whose names are long or hostile."""
-    folder, data = tmp_path_factory.mktemp("runs"), images.load("digits", image_size=8)
+    folder, data = tmp_path_factory.mktemp("runs"), sets.load("digits", image_size=8)
     label = "<script>throw 1</script> digits of a name that is rather long for a narrow screen"
     for seed in range(3):
         layout = scored_run(folder / f"seed_{seed}", seed=seed, label=label, data=data)

@@ -11,7 +11,7 @@ from attacks.saved import attack_scores
 from common.errors import UsageError
 from common.files import save_arrays, write_json
 from common.paths import ORIGINAL, Layout, Version
-from data import images
+from data import cache, sets
 from evaluation import report, report_parts
 from evaluation.tables import Table
 from models.compression import paper_versions
@@ -75,7 +75,7 @@ def nr(run, version=ORIGINAL):
 @pytest.fixture(scope="module")
 def one(tmp_path_factory, scored_run):
     """(Run, page) of one run on real digits, under a hostile name."""
-    run = scored_run(tmp_path_factory.mktemp("one"), label=LABEL, data=images.load("digits", image_size=8),
+    run = scored_run(tmp_path_factory.mktemp("one"), label=LABEL, data=sets.load("digits", image_size=8),
                      versions=SOME)
     return run, written([run])
 
@@ -106,7 +106,7 @@ def test_the_most_exposed_members_come_with_picture_class_and_scores(one):
     run, page = one
     head, *rows = page.table("RMIA score (share of non-members as high)")
     assert head == ["index", "picture", "class", "original", "pruned 0.9", "cluster 4"] and len(rows) == 12
-    data = images.load("digits", image_size=8)
+    data = sets.load("digits", image_size=8)
     index, member, found = attack_scores(run, ORIGINAL, "NR", ["RMIA"])
     best = max(found["RMIA"][member])
     assert rows[0][3].startswith(f"{best:.4g} (")
@@ -130,7 +130,7 @@ def test_without_the_data_there_are_indices_classes_and_one_line(tmp_path, score
 
 
 def test_nothing_is_downloaded_for_the_report(tmp_path, scored_run, monkeypatch):
-    monkeypatch.setattr(images, "DATASETS", tmp_path / "empty")
+    monkeypatch.setattr(cache, "FOLDER", tmp_path / "empty")
     root = scored_run(tmp_path, versions=SOME[:1]).layout.root()
     root.rename(root.with_name("cifar10_resnet18"))
     data, why = report_parts.pictures(Run(Layout(tmp_path, "cifar10", "resnet18")), None)

@@ -12,7 +12,7 @@ from attacks.results import load_scores
 from attacks.saved import read_configs, read_multi, read_results
 from common.errors import CompLeakError
 from common.paths import ORIGINAL, Layout
-from data import images
+from data import cache, sets
 from models import run, stage
 from models.run import Run
 from models.weights import Progress, fingerprint, load_model, read_weights
@@ -32,9 +32,9 @@ def scene(undisturbed, cifar_like, tmp_path_factory):
     saved = read_weights(layout.file(ORIGINAL, "target", "weights.pt"))
     Progress(layout.file(ORIGINAL, "target", "progress.pt"), {"a": 1}).save({"epoch": 1, "model": saved["tensors"]})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(images, "DATASETS", folder / "datasets")
+        patch.setattr(cache, "FOLDER", folder / "datasets")
         chain.shrink(patch.setattr)
-        images.load("imagefolder", folder / "pictures", image_size=8)
+        sets.load("imagefolder", folder / "pictures", image_size=8)
         yield layout, folder / "pictures"
 
 
@@ -62,7 +62,7 @@ def readers(layout, pictures):
         (target / "log.jsonl").write_bytes(before)
 
     def cached():
-        data = images.load("imagefolder", pictures, image_size=8)
+        data = sets.load("imagefolder", pictures, image_size=8)
         return data.fingerprint, data.labels, data.classes, np.array(data.images)
 
     files = {path: partial(weights, path) for path in (target / "weights.pt", pruned / "weights.pt")}
@@ -75,7 +75,7 @@ def readers(layout, pictures):
               layout.result(ORIGINAL, "MR.json"): partial(read_multi, layout)}
     for version, name in ((ORIGINAL, "NR_scores.npz"), (PRUNED, "SR_scores.npz"), (ORIGINAL, "MR_scores.npz")):
         files[layout.result(version, name)] = partial(load_scores, layout.result(version, name), None, "it")
-    files |= {path: cached for path in sorted(images.DATASETS.glob("imagefolder*"))}
+    files |= {path: cached for path in sorted(cache.FOLDER.glob("imagefolder*"))}
     files |= {path: cached for path in sorted(pictures.rglob("*.jpg"))[:1]}
     return files
 

@@ -193,13 +193,13 @@ def test_a_contradicting_seed_is_refused(run_dir):
 
 
 def test_other_data_is_refused(run_dir, monkeypatch):
-    load = stage.images.load
+    load = stage.sets.load
 
-    def other(*args):
-        data = load(*args)
+    def other(*args, **given):
+        data = load(*args, **given)
         return type(data)(**{**vars(data), "fingerprint": "other"})
 
-    monkeypatch.setattr(stage.images, "load", other)
+    monkeypatch.setattr(stage.sets, "load", other)
     run_prune(run_dir)  # what is finished needs no pictures
     with pytest.raises(CompLeakError, match="is not the data that .*split.json was made from"):
         run_prune(run_dir, "--prune_sparsity", "0.8")

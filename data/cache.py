@@ -1,0 +1,193 @@
+"""Decoded pictures as one file, written as they are decoded and memory-mapped after that, with facts on them beside."""
+import errno
+import hashlib
+import json
+import os
+import tempfile
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import CompLeakError
+from common.files import atomic, read_json, write_json
+from data.names import say, shown
+
+FOLDER = Path(__file__).resolve().parent / "datasets"  # of caches and downloads, where no other is named
+FORMAT = 2
+OFFICIAL = "official"  # the stamp of files whose content their publisher's checksums fix
+AT_ONCE = 2**22  # bytes of pictures in memory while they are decoded or counted
+
+
+@dataclass(frozen=True)
+class Found:
+    """Pictures that a reader has found and not decoded.
+
+    root: the folder they lie in, or None for a few that a library brings, which need no cache · stamp: changes when
+    they do · classes: names · decode(size) → (pictures, each PIL or [size, size, 3] uint8; labels [n]) · kind() → how a
+    copy is encoded, for its label, or None.
+    """
+
+    root: Path | None
+    stamp: str
+    classes: tuple
+    decode: object
+    kind: object = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of some pictures and labels once they have been gone through.
+
+    fingerprint: 16 hex digits that name them · mean, std: per channel of pictures scaled to 0–1 · twins: for each
+    content that several rows share, these rows.
+    """
+
+    fingerprint: str
+    mean: tuple
+    std: tuple
+    twins: tuple
+
+
+class Tally:
+    """Goes through pictures a chunk [k, size, size, 3] uint8 at a time; `facts` sums up."""
+
+    def __init__(self):
+        self.digest, self.counts, self.rows, self.n = hashlib.sha256(), np.zeros((3, 256), np.int64), {}, 0
+
+    def add(self, images):
+        images = np.ascontiguousarray(images)
+        self.digest.update(images)
+        self.counts += [np.bincount(images[..., c].reshape(-1), minlength=256) for c in range(3)]
+        for image in images:
+            self.rows.setdefault(hashlib.blake2b(image, digest_size=16).digest(), []).append(self.n)
+            self.n += 1
+
+    def facts(self, labels):
+        self.digest.update(np.ascontiguousarray(labels, dtype="<i8"))
+        twins = tuple(tuple(rows) for rows in self.rows.values() if len(rows) > 1)
+        return Facts(self.digest.hexdigest()[:16], *self.statistics(), twins)
+
+    def statistics(self):
+        """(mean, std) of each channel; a channel of one single value gets std 1."""
+        values = np.arange(256) / 255
+        mean = (self.counts * values).sum(1) / self.counts.sum(1)
+        std = np.sqrt((self.counts * (values - mean[:, None]) ** 2).sum(1) / self.counts.sum(1))
+        flat = (self.counts > 0).sum(1) == 1
+        return tuple(mean.tolist()), tuple(np.where(flat, 1.0, std).tolist())
+
+
+def facts_of(images, labels):
+    """The Facts of images [n, size, size, 3] uint8 and labels [n]."""
+    tally, step = Tally(), at_once(images.shape[1])
+    for start in range(0, len(images), step):
+        tally.add(images[start : start + step])
+    return tally.facts(labels)
+
+
+def at_once(size):
+    """How many pictures of size × size are in memory at a time."""
+    return max(1, AT_ONCE // (3 * size * size))
+
+
+def read(found, name, size, folders):
+    """(images, labels, Facts, kind) of found pictures: from a cache in one of these folders, or decoded into one.
+
+    The first folder that can be written takes them; CompLeakError where none can.
+    """
+    if found.root is None:
+        pictures, labels = found.decode(size)
+        images = np.stack([np.asarray(picture) for picture in pictures])
+        return images, labels, facts_of(images, labels), None
+    key = hashlib.sha256(os.fsencode(found.root.resolve())).hexdigest()[:8]
+    file = f"{name}-{size}-{key}.npy"
+    for folder in folders:
+        opened = _open(folder / file, found)
+        if opened is not None:
+            return opened
+    path = writable(folders) / file
+    _write(path, found, size)
+    return _open(path, found)
+
+
+def writable(folders):
+    """The first of these folders in which a file can be made; CompLeakError where there is none."""
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                return folder
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            reason = f"{shown(folder)} cannot be written ({error.strerror})"
+    raise CompLeakError(f"decoded pictures need a folder to be kept in: {reason}; name another with --cache_dir")
+
+
+def _write(path, found, size):
+    """Decode the pictures into a cache and say what is known of them beside it."""
+    kind = found.kind and found.kind()
+    pictures, labels = found.decode(size)
+    row = np.dtype([("image", "u1", (size, size, 3)), ("label", "<i8")])
+    tally, pictures = Tally(), iter(pictures)
+    with atomic(path) as beside, open(beside, "wb") as file:
+        header = {"descr": np.lib.format.dtype_to_descr(row), "fortran_order": False, "shape": (len(labels),)}
+        np.lib.format.write_array_header_1_0(file, header)
+        while chunk := list(islice(pictures, at_once(size))):
+            rows = np.empty(len(chunk), row)
+            rows["image"] = np.stack([np.asarray(picture) for picture in chunk])
+            rows["label"] = labels[tally.n : tally.n + len(chunk)]
+            tally.add(rows["image"])
+            file.write(rows.tobytes())
+    assert tally.n == len(labels)
+    _describe(path, found, tally.facts(labels), kind)
+
+
+def _describe(path, found, facts, kind):
+    meta = {"format": FORMAT, "source": found.stamp, "classes": list(found.classes), "kind": kind, **asdict(facts)}
+    write_json(path.with_suffix(".json"), {**meta, "checksum": _checksum(meta)})
+
+
+def _checksum(meta):
+    return hashlib.sha256(json.dumps(meta).encode()).hexdigest()[:16]
+
+
+def _open(path, found):
+    """(images, labels, Facts, kind), or None where the cache is absent, damaged, of other pictures or too old."""
+    if not (path.exists() and path.with_suffix(".json").exists()):
+        return None
+    try:
+        meta = read_json(path.with_suffix(".json"), "the command again")
+        rows = np.load(path, mmap_mode="r", allow_pickle=False)
+        intact = meta.pop("checksum") == _checksum(meta) and \
+            fingerprint(rows["image"], rows["label"]) == meta["fingerprint"]
+    except PermissionError:
+        return None
+    except Exception:  # a damaged header alone makes numpy raise half a dozen types
+        intact = False
+    if not intact:
+        say(f"{path.name}: the cache is damaged, decoding the pictures again")
+        return None
+    if meta["source"] != found.stamp:
+        return None
+    images, labels = rows["image"], np.array(rows["label"])
+    if meta["format"] == 1 and found.stamp == OFFICIAL:  # class folders were listed and converted otherwise then
+        facts = facts_of(images, labels)
+        with suppress(OSError):  # where nothing can be written, they are gone through each time
+            _describe(path, found, facts, None)
+        return images, labels, facts, None
+    if meta["format"] != FORMAT:
+        return None
+    twins = tuple(tuple(rows) for rows in meta["twins"])
+    return images, labels, Facts(meta["fingerprint"], tuple(meta["mean"]), tuple(meta["std"]), twins), meta["kind"]
+
+
+def fingerprint(images, labels):
+    """16 hex digits that name these pictures and labels, as in their Facts."""
+    digest, step = hashlib.sha256(), at_once(images.shape[1])
+    for start in range(0, len(images), step):
+        digest.update(np.ascontiguousarray(images[start : start + step]))
+    digest.update(np.ascontiguousarray(labels, dtype="<i8"))
+    return digest.hexdigest()[:16]
