@@ -4,6 +4,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import torch
 
@@ -86,7 +87,8 @@ def open_stage(request, create=False):
     data = None if begun else sets.load(request.layout.dataset, request.data_dir, request.data_label,
                                         settings.image_size, request.cache_dir, request.layout.run_dir)
     if data:
-        settings = replace(settings, data_label=data.label, classes=data.classes, data_dir=request.data_dir)
+        settings = replace(settings, data_label=data.label, classes=data.classes,
+                           data_dir=request.data_dir and str(Path(request.data_dir).resolve()))
     if request.num_cls not in (None, len(settings.classes)):
         raise UsageError(f"--num_cls {request.num_cls}: {settings.data_label} has {len(settings.classes)} classes")
     of = (len(data.labels), data.fingerprint, data.twins) if data else (
