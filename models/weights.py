@@ -108,9 +108,9 @@ def load_model(saved, device="cpu"):
     """The network, in evaluation mode and channels_last, of any version that `read_weights` returned."""
     settings, tensors = saved["settings"], saved["tensors"]
     technique = settings["technique"]
-    if technique == "quantization":
-        return int8.load_int8(tensors).to(device)
     model = build(settings["model"], settings["num_cls"], seed=0)
+    if technique == "quantization":
+        return int8.load_int8(tensors, model).to(device)
     if technique == "pruning":
         tensors = pruning.unpack(tensors)
     elif technique == "clustering":
