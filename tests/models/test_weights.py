@@ -12,8 +12,9 @@ from common.paths import ALL_VERSIONS, ORIGINAL, Layout, Version
 from models.compression import clustering, pruning
 from models.compression.clustering import Clustering
 from models.compression.pruning import Pruning
-from models.networks import NETWORKS
+from models.networks import NETWORKS, build
 from models.networks.resnet import ResNet
+from models.networks.units import Network
 from models.weights import Progress, fingerprint, load_model, read_weights, save_weights
 
 SETTINGS = {"technique": None, "degree": None, "model": "resnet18", "num_cls": 3, "lr": 0.1}
@@ -38,9 +39,9 @@ def tensors(seed=0):
 @pytest.fixture
 def tiny(monkeypatch):
     """resnet18 with few channels, randomly filled."""
-    monkeypatch.setitem(NETWORKS, "resnet18", lambda classes: ResNet(classes, widths=(4, 8, 8, 16)))
+    monkeypatch.setitem(NETWORKS, "resnet18", Network(lambda classes, width: ResNet(classes, (4, 8, 8, 16)), "toy"))
     torch.manual_seed(0)
-    model = NETWORKS["resnet18"](3).to(memory_format=torch.channels_last)
+    model = build("resnet18", 3, seed=0).to(memory_format=torch.channels_last)
     for tensor in model.state_dict().values():
         if tensor.dim() == 1:
             tensor.uniform_(0.5, 1.5)
