@@ -19,7 +19,8 @@ def rebuild(network, make):
     """
     network = copy.deepcopy(network).eval()
     names = {module: name for name, module in network.named_modules()}
-    _check(network, names)
+    _check_modules(network, names)
+    _check_wiring(network)
     follows = pairs(network)
     for unit in [module for module in names if isinstance(module, UNITS) and module not in follows.values()]:
         name, norm = names[unit], follows.get(unit)
@@ -58,7 +59,7 @@ def pairs(network):
     return fed
 
 
-def _check(network, names):
+def _check_modules(network, names):
     kind = type(network).__name__
     if not any(isinstance(module, Input) for module in names):
         raise CompLeakError(f"int8 quantisation knows networks that start with the unit Input, not {kind}")
@@ -67,3 +68,18 @@ def _check(network, names):
         if module not in inside and not any(module.children()) and not isinstance(module, nn.Identity | nn.Sequential):
             raise CompLeakError(f"int8 quantisation knows the units of models/networks/units.py, not "
                                 f"{type(module).__name__} ({kind}.{name})")
+
+
+def _check_wiring(network):
+    """Pass something through the network that only units take: whatever else `forward` does with activations fails."""
+    units, passed = [module for module in network.modules() if isinstance(module, UNITS)], object()
+    for unit in units:
+        unit.forward = lambda *given: passed
+    try:
+        network(passed)
+    except (AttributeError, TypeError) as error:
+        raise CompLeakError(f"int8 quantisation needs a {type(network).__name__} whose forward hands activations from "
+                            f"unit to unit and does nothing else ({str(error).splitlines()[0]})") from None
+    finally:
+        for unit in units:
+            del unit.forward

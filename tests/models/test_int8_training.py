@@ -95,16 +95,15 @@ def test_prepare_leaves_the_original_alone(toys):
 
 
 class Toy(nn.Module):
-    """A network of two layers, or with the same one twice."""
+    """A network of two layers, with `between` them."""
 
-    def __init__(self, twice=False, **options):
+    def __init__(self, between=lambda toy, x: x, **options):
         super().__init__()
         self.input, self.conv, self.pool, self.fc = Input(), nn.Conv2d(3, 3, **options), Average(), nn.Linear(3, 2)
-        self.twice = twice
+        self.between = between
 
     def forward(self, x):
-        x = self.conv(self.input(x))
-        return self.fc(self.pool(self.conv(x) if self.twice else x))
+        return self.fc(self.pool(self.between(self, self.conv(self.input(x)))))
 
 
 @pytest.mark.parametrize(("options", "says"), [
@@ -113,10 +112,23 @@ class Toy(nn.Module):
     ({"kernel_size": 3, "padding": "same"}, "square padding in numbers, not 'same'"),
     ({"kernel_size": 3, "dilation": (2, 1)}, "square dilation"),
     ({"kernel_size": 3, "padding": 1, "padding_mode": "reflect"}, "pads with zeros, not 'reflect'"),
-    ({"kernel_size": 3, "twice": True}, r"used once, not 2 times \(conv\)")])
+    ({"kernel_size": 3, "between": lambda toy, x: toy.conv(x)}, r"used once, not 2 times \(conv\)"),
+    ({"kernel_size": 3, "between": lambda toy, x: x + x}, "a Toy whose forward .* nothing else .unsupported"),
+    ({"kernel_size": 3, "between": lambda toy, x: x.relu()}, "does nothing else .*relu"),
+    ({"kernel_size": 3, "between": lambda toy, x: torch.relu(x)}, "does nothing else .*Tensor, not object")])
 def test_prepare_refuses_what_the_integers_cannot_do(options, says):
-    with pytest.raises(CompLeakError, match=says):
+    with pytest.raises(CompLeakError, match=says) as refused:
         int8.prepare(Toy(**options))
+    assert "\n" not in str(refused.value)
+
+
+def test_preparing_leaves_the_units_of_the_original_and_of_the_copy_whole(toys):
+    original, x = toys.narrow().eval(), toys.pictures(4, 1)[0]
+    with torch.no_grad():
+        before = original(x)
+        model = int8.prepare(original)
+        assert torch.equal(original(x), before) and model.train()(x).isfinite().all()
+    assert int8.prepare(Toy(kernel_size=3)).train()(x).shape == (4, 2)
 
 
 def test_prepare_names_what_is_not_a_unit(toys):
