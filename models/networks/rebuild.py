@@ -1,8 +1,8 @@
 """A network in another form: the same wiring, other units."""
 import copy
 from collections import Counter
+from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from common.errors import CompLeakError
@@ -19,8 +19,7 @@ def rebuild(network, make):
     """
     network = copy.deepcopy(network).eval()
     names = {module: name for name, module in network.named_modules()}
-    _check_modules(network, names)
-    _check_wiring(network)
+    _check(network, names)
     follows = pairs(network)
     for unit in [module for module in names if isinstance(module, UNITS) and module not in follows.values()]:
         name, norm = names[unit], follows.get(unit)
@@ -34,32 +33,62 @@ def rebuild(network, make):
 
 
 def pairs(network):
-    """{convolution: the Norm that it feeds}, seen while a black picture passes through a network in evaluation mode.
+    """{convolution: the Norm that it feeds}; CompLeakError where it feeds more, which no fold can serve."""
+    fed = wiring(network)
+    uses = Counter(source for sources in fed.values() for source in sources)
+    found = {sources[0]: unit for unit, sources in fed.items()
+             if isinstance(unit, Norm) and isinstance(sources[0], nn.Conv2d)}
+    for conv in found:
+        if uses[conv] > 1:
+            raise CompLeakError(f"int8 quantisation needs a convolution to feed its Norm alone, not {uses[conv]} units "
+                                f"({_name(network, conv)})")
+    return found
 
-    CompLeakError where a unit is not used exactly once: each has one scale for what it gives.
+
+def wiring(network):
+    """{unit: the units that feed it}, in the order in which `forward` calls them.
+
+    Stand-ins for activations, which only units take, pass through `forward`. CompLeakError where it does anything else
+    with one, or does not use each unit exactly once: a unit has one scale for what it gives.
     """
-    made, fed, uses = {}, {}, Counter()
+    fed = {}
 
-    def look(module, given, result):
-        uses[module] += 1
-        if isinstance(module, nn.Conv2d):
-            made[id(result)] = module, result  # kept, so that no other tensor gets its id
-        elif isinstance(module, Norm) and id(given[0]) in made:
-            fed[made[id(given[0])][0]] = module
+    def take(unit, given):
+        if unit in fed:
+            raise CompLeakError(f"int8 quantisation needs each unit used once, not twice ({_name(network, unit)})")
+        given = given[0] if isinstance(unit, Concat) else given
+        fed[unit] = [passed.source for passed in given]
+        return StandIn(unit)
 
-    units = {module: name for name, module in network.named_modules() if isinstance(module, UNITS)}
-    hooks = [module.register_forward_hook(look) for module in units]
-    with torch.no_grad():
-        network(next(network.parameters()).new_zeros(1, 3, 32, 32))
-    for hook in hooks:
-        hook.remove()
-    for module, name in units.items():
-        if uses[module] != 1:
-            raise CompLeakError(f"int8 quantisation needs each unit used once, not {uses[module]} times ({name})")
+    units = [module for module in network.modules() if isinstance(module, UNITS)]
+    for unit in units:
+        unit.forward = lambda *given, unit=unit: take(unit, given)
+    try:
+        network(StandIn(None))
+    except (AttributeError, TypeError) as error:
+        raise CompLeakError(f"int8 quantisation needs a {type(network).__name__} whose forward hands activations from "
+                            f"unit to unit and does nothing else ({str(error).splitlines()[0]})") from None
+    finally:
+        for unit in units:
+            del unit.forward
+    for unit in units:
+        if unit not in fed:
+            raise CompLeakError(f"int8 quantisation needs each unit used, not left out ({_name(network, unit)})")
     return fed
 
 
-def _check_modules(network, names):
+@dataclass(frozen=True)
+class StandIn:
+    """Stands for what a unit gives; source: that unit, or None for the pictures."""
+
+    source: nn.Module | None
+
+
+def _name(network, unit):
+    return next(name for name, module in network.named_modules() if module is unit)
+
+
+def _check(network, names):
     kind = type(network).__name__
     if not any(isinstance(module, Input) for module in names):
         raise CompLeakError(f"int8 quantisation knows networks that start with the unit Input, not {kind}")
@@ -68,18 +97,3 @@ def _check_modules(network, names):
         if module not in inside and not any(module.children()) and not isinstance(module, nn.Identity | nn.Sequential):
             raise CompLeakError(f"int8 quantisation knows the units of models/networks/units.py, not "
                                 f"{type(module).__name__} ({kind}.{name})")
-
-
-def _check_wiring(network):
-    """Pass something through the network that only units take: whatever else `forward` does with activations fails."""
-    units, passed = [module for module in network.modules() if isinstance(module, UNITS)], object()
-    for unit in units:
-        unit.forward = lambda *given: passed
-    try:
-        network(passed)
-    except (AttributeError, TypeError) as error:
-        raise CompLeakError(f"int8 quantisation needs a {type(network).__name__} whose forward hands activations from "
-                            f"unit to unit and does nothing else ({str(error).splitlines()[0]})") from None
-    finally:
-        for unit in units:
-            del unit.forward

@@ -9,7 +9,7 @@ from torch import nn
 from common.errors import CompLeakError
 from models.compression import int8
 from models.compression.quantization import AVERAGING, Observer, fake_quantised_weight
-from models.networks.units import Average, Input
+from models.networks.units import Average, Input, Norm, Sum
 
 
 def test_statistics_stand_in_the_last_third_and_move_before(toys):
@@ -95,10 +95,11 @@ def test_prepare_leaves_the_original_alone(toys):
 
 
 class Toy(nn.Module):
-    """A network of two layers, with `between` them."""
+    """A network of a convolution and a linear layer, with `between` them."""
 
-    def __init__(self, between=lambda toy, x: x, **options):
+    def __init__(self, between=lambda toy, x: toy.sum(x, toy.norm(toy.other(x))), **options):
         super().__init__()
+        self.other, self.norm, self.sum = nn.Conv2d(3, 3, 1), Norm(3), Sum()
         self.input, self.conv, self.pool, self.fc = Input(), nn.Conv2d(3, 3, **options), Average(), nn.Linear(3, 2)
         self.between = between
 
@@ -112,10 +113,13 @@ class Toy(nn.Module):
     ({"kernel_size": 3, "padding": "same"}, "square padding in numbers, not 'same'"),
     ({"kernel_size": 3, "dilation": (2, 1)}, "square dilation"),
     ({"kernel_size": 3, "padding": 1, "padding_mode": "reflect"}, "pads with zeros, not 'reflect'"),
-    ({"kernel_size": 3, "between": lambda toy, x: toy.conv(x)}, r"used once, not 2 times \(conv\)"),
+    ({"kernel_size": 3, "between": lambda toy, x: toy.conv(x)}, r"used once, not twice \(conv\)"),
+    ({"kernel_size": 3, "between": lambda toy, x: toy.sum(toy.other(x), toy.norm(x))},
+     r"Norm alone, not 2 units \(conv\)"),
+    ({"kernel_size": 3, "between": lambda toy, x: toy.norm(x)}, r"each unit used, not left out \(other\)"),
     ({"kernel_size": 3, "between": lambda toy, x: x + x}, "a Toy whose forward .* nothing else .unsupported"),
     ({"kernel_size": 3, "between": lambda toy, x: x.relu()}, "does nothing else .*relu"),
-    ({"kernel_size": 3, "between": lambda toy, x: torch.relu(x)}, "does nothing else .*Tensor, not object")])
+    ({"kernel_size": 3, "between": lambda toy, x: torch.relu(x)}, "does nothing else .*Tensor, not StandIn")])
 def test_prepare_refuses_what_the_integers_cannot_do(options, says):
     with pytest.raises(CompLeakError, match=says) as refused:
         int8.prepare(Toy(**options))

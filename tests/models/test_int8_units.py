@@ -126,6 +126,7 @@ def test_a_norm_after_a_concatenation_is_an_exact_affine_step(act, torch_int8):
     a, theirs = activation(state)
     found, norm = Int8Conv(state, "u", (1, 0, 1, 6))(a), unit["u"].bn
     assert state["u.weight"].flatten().tolist() == [1, -1, 0, 1, -1, 1]
+    assert (state["u.zero_point"] > 0) == (act is None)
     assert same(found, torch_int8(state).conv(theirs, "u", act is not None, groups=6))
     x = theirs.dequantize().double()
     mean, variance, weight, bias = (part.detach().double().view(-1, 1, 1) for part in (
