@@ -13,14 +13,31 @@ from models.networks import NETWORKS, build
 from models.networks.rebuild import rebuild
 from models.networks.units import Average, Concat, Input, Norm, Sum
 
-SIZES = {"resnet18": 21, "resnet50": 54, "vgg16": 14, "mobilenetv2": 53, "densenet121": 121}  # layers with weights
-AFFINE = {"densenet121": 58 + 3 + 1}  # Norms after a concatenation: in layers, in transitions, at the end
+SIZES = {"resnet18": 21, "resnet50": 54, "vgg16": 14, "mobilenetv2": 53, "densenet121": 121, "odd": 4}  # with weights
+AFFINE = {"densenet121": 58 + 3 + 1, "odd": 1}  # Norms after a concatenation: in layers, in transitions, at the end
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+class Odd(nn.Module):
+    """What none of the networks has: bias without Norm, dilation, some groups, a Norm of its own with a pool."""
+
+    def __init__(self, num_classes):
+        super().__init__()
+        self.input, self.concat, self.norm = Input(), Concat(), Norm(12, F.relu, nn.MaxPool2d(3, 2, 1))
+        self.left, self.right = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(3, 8, 3, padding=2, dilation=2)
+        self.grouped, self.norm2 = nn.Conv2d(12, 24, 3, padding=2, dilation=2, groups=3), Norm(24, F.relu6)
+        self.windows, self.pool, self.fc = Average(3), Average(), nn.Linear(24, num_classes, bias=False)
+
+    def forward(self, x):
+        x = self.input(x)
+        x = self.norm(self.concat([self.left(x), self.right(x)]))
+        return self.fc(self.pool(self.windows(self.norm2(self.grouped(x)))))
+
+
+@pytest.fixture(scope="module", params=[*NETWORKS, "odd"])
 def made(request, toys):
     """A toy of each network after a few steps of quantisation-aware training, and its converted tensors."""
-    network = build(request.param, 4, seed=0, width=1 / 8)
+    torch.manual_seed(0)
+    network = Odd(4) if request.param == "odd" else build(request.param, 4, seed=0, width=1 / 8)
     model = toys.prepared(copy.deepcopy(network), spread=0.4)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
