@@ -1,12 +1,11 @@
-"""Quantisation-aware training of the ResNet, and its conversion to integers (Jacob et al., CVPR 2018, section 3)."""
-import copy
-
+"""Quantisation-aware training of a network, and its conversion to integers (Jacob et al., CVPR 2018, section 3)."""
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from common.errors import CompLeakError
-from models.networks.resnet import BasicBlock, ResNet
+from models.networks.rebuild import rebuild
+from models.networks.units import Norm
 from models.training import Hooks
 
 STEPS = 127  # activations 0..127 (two products of 7 and 8 bits fit in the int16 of older CPUs), weights -127..127
@@ -83,34 +82,43 @@ def fake_quantised_weight(weight):
 
 
 class QuantisedConv(nn.Module):
-    """Convolution, BatchNorm and (relu) ReLU with int8 weights and 7-bit outputs, simulated in floating point."""
+    """Convolution and its Norm (or None) with int8 weights and 7-bit outputs, simulated in floating point."""
 
-    def __init__(self, conv, bn, relu, pool=None):
+    def __init__(self, conv, norm):
         super().__init__()
-        self.conv, self.bn, self.relu, self.pool = conv, bn, relu, pool
-        self.observer = Observer(signed=not relu)
+        self.conv, self.bn = conv, norm
+        self.observer = Observer(signed=norm is None or norm.act is None)
 
     def forward(self, x):
-        y = self.bn(F.conv2d(x, fake_quantised_weight(self.conv.weight), None, self.conv.stride, self.conv.padding))
-        y = F.relu(y, inplace=True) if self.relu else y
-        # Pooling first gives the same values as rounding first, for a quarter of the rounding.
-        return self.observer(self.pool(y) if self.pool else y)
+        c = self.conv
+        y = F.conv2d(x, fake_quantised_weight(c.weight), c.bias, c.stride, c.padding, c.dilation, c.groups)
+        # A pool in the Norm gives the same values as rounding first, for a quarter of the rounding.
+        return self.observer(self.bn(y) if self.bn else y)
 
     def packed(self):
-        """{weight int8, weight_scale, bias, scale, zero_point}: BatchNorm folded in with its running statistics."""
         scale = weight_scale(self.conv.weight)
         steps = (self.conv.weight.detach() / scale).round().contiguous()
-        factor = self.bn.weight.double() / (self.bn.running_var.double() + self.bn.eps).sqrt()
-        bias = self.bn.bias.double() - self.bn.running_mean.double() * factor
-        folded = scale.flatten().double() * factor
-        silent = folded.abs() < SMALLEST
-        steps *= factor.sign().float().masked_fill(silent, 0).view(-1, 1, 1, 1)
-        return {"weight": steps.to(torch.int8), "weight_scale": folded.abs().masked_fill(silent, 1).float(),
-                "bias": bias.float(), **packed_grid(self.observer)}
+        return {**folded(steps, scale.flatten(), self.conv.bias, self.bn), **packed_grid(self.observer)}
+
+
+class QuantisedNorm(nn.Module):
+    """A Norm that no convolution feeds: in integers a depthwise 1×1 convolution whose weights are 1 or -1 steps."""
+
+    def __init__(self, norm):
+        super().__init__()
+        self.bn = norm
+        self.observer = Observer(signed=norm.act is None)
+
+    def forward(self, x):
+        return self.observer(self.bn(x))
+
+    def packed(self):
+        ones = torch.ones_like(self.bn.running_var)
+        return {**folded(ones.view(-1, 1, 1, 1), ones, None, self.bn), **packed_grid(self.observer)}
 
 
 class QuantisedLinear(nn.Module):
-    """The classifier with int8 weights and 7-bit logits, simulated in floating point."""
+    """A linear layer with int8 weights and 7-bit outputs, simulated in floating point."""
 
     def __init__(self, linear):
         super().__init__()
@@ -122,51 +130,75 @@ class QuantisedLinear(nn.Module):
 
     def packed(self):
         scale = weight_scale(self.linear.weight)
-        return {"weight": (self.linear.weight.detach() / scale).round().to(torch.int8).contiguous(),
-                "weight_scale": scale.flatten(), "bias": self.linear.bias.detach().float(),
-                **packed_grid(self.observer)}
+        steps = (self.linear.weight.detach() / scale).round().contiguous()
+        return {**folded(steps, scale.flatten(), self.linear.bias, None), **packed_grid(self.observer)}
 
 
-class QuantisedBlock(nn.Module):
-    """A BasicBlock whose convolutions and residual sum are quantised."""
+class Observed(Observer):
+    """A unit without weights (input, sum, concatenation, average) and the grid of what it gives."""
 
-    def __init__(self, block):
-        super().__init__()
-        self.conv1 = QuantisedConv(block.conv1, block.bn1, relu=True)
-        self.conv2 = QuantisedConv(block.conv2, block.bn2, relu=False)
-        self.shortcut = QuantisedConv(*block.shortcut, relu=False) if len(block.shortcut) else nn.Identity()
-        self.sum = Observer(signed=False)
+    def __init__(self, unit):
+        super().__init__(signed=not getattr(unit, "relu", False))
+        self.unit = unit
 
-    def forward(self, x):
-        return self.sum(F.relu(self.conv2(self.conv1(x)) + self.shortcut(x), inplace=True))
+    def forward(self, *given):
+        return super().forward(self.unit(*given))
 
-
-class QuantisedResNet(nn.Module):
-    """The ResNet as its int8 version will compute it, trainable: normalised pictures [n, 3, h, w] → logits [n, c]."""
-
-    def __init__(self, model):
-        super().__init__()
-        self.input = Observer(signed=True)
-        self.conv1 = QuantisedConv(model.conv1, model.bn1, relu=True, pool=model.maxpool)
-        for stage in ("layer1", "layer2", "layer3", "layer4"):
-            setattr(self, stage, nn.Sequential(*(QuantisedBlock(block) for block in getattr(model, stage))))
-        self.pool = Observer(signed=False)
-        self.dropout = model.dropout
-        self.fc = QuantisedLinear(model.fc)
-
-    def forward(self, x):
-        x = self.layer4(self.layer3(self.layer2(self.layer1(self.conv1(self.input(x))))))
-        return self.fc(self.dropout(self.pool(x.mean((2, 3)))))
+    def packed(self):
+        return packed_grid(self)
 
 
-def prepare(model):
-    """A trainable model of `model`'s int8 version, its weights a copy; CompLeakError unless it is our ResNet."""
-    strange = type(model) if not isinstance(model, ResNet) else next(
-        (type(block) for stage in range(1, 5) for block in getattr(model, f"layer{stage}")
-         if not isinstance(block, BasicBlock)), None)
-    if strange is not None:
-        raise CompLeakError(f"int8 quantisation knows ResNet with BasicBlock only, not {strange.__name__}")
-    return QuantisedResNet(copy.deepcopy(model))
+def folded(steps, scale, bias, norm):
+    """{weight int8, weight_scale, bias float32 [out]} of norm(steps·scale + bias), with BatchNorm's running statistics.
+
+    steps float32 [out, …], scale float32 [out], bias float32 [out] or None, norm a Norm or None.
+    """
+    bias = torch.zeros_like(scale) if bias is None else bias.detach()
+    if norm is not None:
+        factor = norm.weight.detach().double() / (norm.running_var.double() + norm.eps).sqrt()
+        bias = norm.bias.detach().double() + (bias.double() - norm.running_mean.double()) * factor
+        scale = scale.double() * factor
+        silent = scale.abs() < SMALLEST
+        steps = steps * factor.sign().float().masked_fill(silent, 0).view(-1, 1, 1, 1)
+        scale = scale.abs().masked_fill(silent, 1)
+    return {"weight": steps.to(torch.int8), "weight_scale": scale.float(), "bias": bias.float()}
+
+
+def packed_grid(observer):
+    """{scale float32, zero_point int32} of an observer, each without dimensions; CompLeakError if it saw no data."""
+    if not observer.high.isfinite():
+        raise CompLeakError("the quantised model has seen no finite data: train it for at least one step first")
+    scale, zero_point = observer.grid()
+    return {"scale": scale, "zero_point": zero_point.int()}
+
+
+def prepare(network):
+    """A trainable network of the quantisation-aware units, its weights a copy of `network`'s.
+
+    CompLeakError where its int8 form would not compute the same: see `rebuild` and `check_geometry`.
+    """
+    return rebuild(network, _quantised)
+
+
+def _quantised(name, unit, norm):
+    if isinstance(unit, nn.Conv2d):
+        check_geometry(name, unit)
+        return QuantisedConv(unit, norm)
+    if isinstance(unit, Norm):
+        return QuantisedNorm(unit)
+    if isinstance(unit, nn.Linear):
+        return QuantisedLinear(unit)
+    return unit if isinstance(unit, nn.Dropout) else Observed(unit)
+
+
+def check_geometry(name, conv):
+    """CompLeakError for a convolution that the int8 form cannot do: kernels must be square, padded with zeros."""
+    for what in ("kernel_size", "stride", "padding", "dilation"):
+        value = getattr(conv, what)
+        if isinstance(value, str) or len(set(value)) != 1:
+            raise CompLeakError(f"int8 quantisation needs a square {what} in numbers, not {value!r} ({name})")
+    if conv.padding_mode != "zeros":
+        raise CompLeakError(f"int8 quantisation pads with zeros, not {conv.padding_mode!r} ({name})")
 
 
 class QuantisationAware(Hooks):
@@ -182,28 +214,14 @@ class QuantisationAware(Hooks):
                     module.eval()
 
 
-def packed_grid(observer):
-    """{scale float32, zero_point int32} of an observer, each without dimensions; CompLeakError if it saw no data."""
-    if not observer.high.isfinite():
-        raise CompLeakError("the quantised model has seen no finite data: train it for at least one step first")
-    scale, zero_point = observer.grid()
-    return {"scale": scale, "zero_point": zero_point.int()}
-
-
 @torch.no_grad()
 def convert(model):
-    """The integer model of a trained QuantisedResNet, tensors by name, on the CPU.
+    """The integer tensors by name, on the CPU, of a prepared and trained network.
 
-    A layer (conv1, layer1.0.conv2, layer2.0.shortcut, fc, …) gives weight int8, weight_scale and bias float32 [out],
-    and like input, layer1.0.sum and pool its output's scale (float32) and zero_point (int32). Shapes are the rest.
+    A unit with weights (conv1, layer1.0.conv2, layer2.0.shortcut, fc, …) gives weight int8, weight_scale and bias
+    float32 [out], and like every unit (input, layer1.0.sum, pool, …) its output's scale (float32) and zero_point
+    (int32).
     """
-    packed = {}
-    for name, module in model.named_modules():
-        if isinstance(module, QuantisedConv | QuantisedLinear):
-            parts = module.packed()
-        elif isinstance(module, Observer) and not name.endswith(".observer"):
-            parts = packed_grid(module)
-        else:
-            continue
-        packed.update({f"{name}.{key}": value.cpu() for key, value in parts.items()})
-    return packed
+    units = {name: module for name, module in model.named_modules()
+             if isinstance(module, QuantisedConv | QuantisedNorm | QuantisedLinear | Observed)}
+    return {f"{name}.{key}": value.cpu() for name, unit in units.items() for key, value in unit.packed().items()}

@@ -3,13 +3,17 @@ import torch
 from torch import nn
 
 from common.errors import UsageError
-from models.networks.resnet import ResNet
+from models.networks.densenet import DENSENET121
+from models.networks.mobilenet import MOBILENETV2
+from models.networks.resnet import RESNET18, RESNET50
+from models.networks.vgg import VGG16
 
-NETWORKS = {"resnet18": ResNet}
+NETWORKS = {"resnet18": RESNET18, "resnet50": RESNET50, "vgg16": VGG16, "mobilenetv2": MOBILENETV2,
+            "densenet121": DENSENET121}
 
 
-def build(name, num_classes, seed):
-    """A freshly initialised network; the same seed gives the same weights.
+def build(name, num_classes, seed, width=1):
+    """A freshly initialised network, its channels times `width`; the same seed gives the same weights.
 
     Raises UsageError for a name that is not in NETWORKS.
     """
@@ -17,9 +21,24 @@ def build(name, num_classes, seed):
         raise UsageError(f"unknown model {name!r}: choose one of {', '.join(NETWORKS)}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return NETWORKS[name](num_classes)
+        return NETWORKS[name].build(num_classes, width)
 
 
 def compressible_layers(model):
     """Every convolution and linear layer by name, BatchNorm not: 21 for ResNet-18."""
     return {name: module for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)}
+
+
+@torch.no_grad()
+def macs(model, image_size=32):
+    """Multiplications that the convolutions and linear layers of a network in evaluation mode do for one picture."""
+    counts = []
+
+    def count(layer, given, result):
+        counts.append(layer.weight.numel() * (result[0, 0].numel() if result.dim() == 4 else 1))
+
+    hooks = [layer.register_forward_hook(count) for layer in compressible_layers(model).values()]
+    model(next(model.parameters()).new_zeros(1, 3, image_size, image_size))
+    for hook in hooks:
+        hook.remove()
+    return sum(counts)

@@ -16,6 +16,7 @@ from evaluation.differences import describe, differences
 from models import protocol
 from models.networks import NETWORKS
 from models.networks.resnet import ResNet
+from models.networks.units import Network
 from models.queries import load_queries
 from pruning import prune
 
@@ -28,7 +29,7 @@ PRUNED = Version("pruning", "0.6")
 def small():
     """Narrow networks, small forests, short trainings of the attack networks."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(NETWORKS, "resnet18", lambda classes: ResNet(classes, widths=(4, 8, 8, 16)))
+        patch.setitem(NETWORKS, "resnet18", Network(lambda classes, width: ResNet(classes, (4, 8, 8, 16)), "toy"))
         patch.setattr(classifiers, "TREES", 10)
         patch.setattr(ablation.mr, "GROUPS", {"pruned": [PRUNED]})
         train_network = samia.train_network

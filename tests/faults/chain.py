@@ -23,6 +23,7 @@ from evaluation import tables
 from models import queries, stage, training, weights
 from models.networks import NETWORKS
 from models.networks.resnet import ResNet
+from models.networks.units import Network
 from pruning import prune
 from quantization import qat
 
@@ -86,7 +87,7 @@ def _enter(log, body, args):
 
 def shrink(put=setattr):
     """Make everything small, and progress files frequent. put: setattr, or one that can be undone."""
-    NETWORKS["resnet18"] = lambda classes: ResNet(classes, widths=(4, 8, 8, 16))
+    NETWORKS["resnet18"] = Network(lambda classes, width: ResNet(classes, (4, 8, 8, 16)), "toy")
     put(classifiers, "TREES", 10)
     put(training, "SAVE_EVERY", 0.05)
     put(nr, "train_samia", partial(nr.train_samia, epochs=5))

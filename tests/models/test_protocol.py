@@ -12,6 +12,7 @@ from models import best_epoch, protocol
 from models.best_epoch import PATIENCE, BestEpoch
 from models.networks import NETWORKS
 from models.networks.resnet import ResNet
+from models.networks.units import Network
 from models.queries import augmented, load_queries
 from models.run import Run
 from models.training import L2_TERM, Hooks, Recipe
@@ -35,7 +36,7 @@ class Nothing:
 
 @pytest.fixture(autouse=True)
 def narrow(monkeypatch):
-    monkeypatch.setitem(NETWORKS, "resnet18", lambda classes: ResNet(classes, widths=(4, 8, 8, 16)))
+    monkeypatch.setitem(NETWORKS, "resnet18", Network(lambda classes, width: ResNet(classes, (4, 8, 8, 16)), "toy"))
 
 
 def run(folder, *more):

@@ -16,6 +16,7 @@ from models import stage
 from models.answering import query_index
 from models.networks import NETWORKS
 from models.networks.resnet import ResNet
+from models.networks.units import Network
 from models.queries import load_queries
 from models.run import Run
 from models.weights import read_weights
@@ -30,7 +31,7 @@ PRUNED, CLUSTERED = Version("pruning", "0.6"), Version("clustering", "4")
 def tiny():
     """resnet18 with few channels, for every command here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(NETWORKS, "resnet18", lambda classes: ResNet(classes, widths=(4, 8, 8, 16)))
+        patch.setitem(NETWORKS, "resnet18", Network(lambda classes, width: ResNet(classes, (4, 8, 8, 16)), "toy"))
         yield
 
 

@@ -13,6 +13,7 @@ from common.paths import ORIGINAL, Layout
 from models import stage
 from models.networks import NETWORKS
 from models.networks.resnet import ResNet
+from models.networks.units import Network
 from models.run import Run
 from models.weights import Progress, read_weights
 from pruning import prune
@@ -24,7 +25,7 @@ TRAIN = ["--image_size", "8", "--train_size", "30", "--epochs", "1", "--lr", "0.
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(NETWORKS, "resnet18", lambda classes: ResNet(classes, widths=(2, 4, 4, 8)))
+        patch.setitem(NETWORKS, "resnet18", Network(lambda classes, width: ResNet(classes, (2, 4, 4, 8)), "toy"))
         run_dir = tmp_path_factory.mktemp("finished")
         train.main([*DIGITS, *TRAIN, "--run_dir", str(run_dir)])
         yield run_dir

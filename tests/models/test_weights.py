@@ -13,8 +13,9 @@ from models import compression, hints
 from models.compression import clustering, paper_versions, pruning
 from models.compression.clustering import Centroids
 from models.compression.pruning import Mask
-from models.networks import NETWORKS
+from models.networks import NETWORKS, build
 from models.networks.resnet import ResNet
+from models.networks.units import Network
 from models.run import Run
 from models.weights import Progress, fingerprint, load_model, read_weights, save_weights
 
@@ -40,9 +41,9 @@ def tensors(seed=0):
 @pytest.fixture
 def tiny(monkeypatch):
     """resnet18 with few channels, randomly filled."""
-    monkeypatch.setitem(NETWORKS, "resnet18", lambda classes: ResNet(classes, widths=(4, 8, 8, 16)))
+    monkeypatch.setitem(NETWORKS, "resnet18", Network(lambda classes, width: ResNet(classes, (4, 8, 8, 16)), "toy"))
     torch.manual_seed(0)
-    model = NETWORKS["resnet18"](3).to(memory_format=torch.channels_last)
+    model = build("resnet18", 3, seed=0).to(memory_format=torch.channels_last)
     for tensor in model.state_dict().values():
         if tensor.dim() == 1:
             tensor.uniform_(0.5, 1.5)
