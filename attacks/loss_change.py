@@ -3,8 +3,9 @@
 Both are high for members, and that is fixed before any result is seen. The original fitted its members far below the
 loss that their difficulty would give; compressing takes memory of single pictures away before it takes what is common
 to a class, so a member's loss rises from nearly nothing. A non-member's loss owes nothing to memory: it moves either
-way, and a compressed model, less sure of itself, even lowers the largest ones. Fine-tuning on the members works against
-this. Where it wins, the AUC is below 50% and stays there: a sign chosen on the target's membership would not be an attack.
+way, and a compressed model, less sure of itself, even lowers the largest ones. Fine-tuning on the members works
+against this. Where it wins, the AUC is below 50% and stays there: a sign chosen by the target's membership would not
+be an attack.
 """
 
 import numpy as np
