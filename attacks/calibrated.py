@@ -34,9 +34,11 @@ def nr_sets(phi, reference=None):
 
 
 def sr_sets(phi, original, reference=None):
-    """SR: the original and one compressed version. Returns: {compressed version: [n,2] or [n,4]}; arguments as `nr_sets`.
+    """SR: the original and one compressed version.
 
-    original: its key in `phi`. Raises CompLeakError without it.
+    Args: phi, reference as `nr_sets`; original, its key in `phi`.
+    Returns: {compressed version: [n,2], or [n,4] with references}.
+    Raises: CompLeakError where φ of the original is missing.
     """
     _need(phi, [original])
     return {version: _of(phi, reference, [original, version]) for version in phi if version != original}

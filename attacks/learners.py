@@ -11,7 +11,7 @@ from common.errors import CompLeakError
 from common.metrics import auc
 from common.seeds import derive_seed
 
-KINDS = ("nets", "logistic", "forest")  # the first of those with the highest AUC is taken
+KINDS = ("nets", "logistic", "forest")  # the first one of those with the highest AUC is taken
 NETS = 5
 FOLDS = 5
 
@@ -39,14 +39,15 @@ def learn(shadow_sets, member, target_sets, seed, groups=None, kinds=KINDS, name
 
     Args: shadow_sets {name: [n,d]}, the rows of all shadows; member [n] bool of the shadows; target_sets {name:
         [m,d]} of the same names and columns, any rows; seed int; groups [n] int or None, as in `fold_of_rows`; kinds,
-        those to compare; name of the progress bar, or None for no bar.
+        a sequence of those to compare; name of the progress bar, or None for no bar.
     Returns: {name: Learned}.
     Raises: CompLeakError for an unknown kind, features that are not finite, or folds that cannot be made.
     Source: Wolpert, Neural Networks 1992, for scores from fits that did not see the row.
     """
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown or not kinds:
+        raise CompLeakError(f"no learner {', '.join(unknown) or 'is named'}: choose among {', '.join(KINDS)}")
     kinds, member = [kind for kind in KINDS if kind in kinds], np.asarray(member).astype(bool)
-    if not kinds:
-        raise CompLeakError(f"no kind of learner to compare: choose among {', '.join(KINDS)}")
     sets = {key: (_checked(rows, key, len(member)), _checked(target_sets[key], key)) for key, rows in
             shadow_sets.items()}
     fold = fold_of_rows(member, derive_seed(seed, "folds"), groups)
@@ -88,9 +89,11 @@ def fold_of_rows(member, seed, groups=None, folds=FOLDS):
     mostly_member = 2 * np.bincount(group, member) > np.bincount(group)
     shuffled = np.random.default_rng(seed).permutation(count)
     fold_of_group = np.empty(count, int)
-    for kind in (True, False):
-        dealt = shuffled[mostly_member[shuffled] == kind]
-        fold_of_group[dealt] = np.arange(len(dealt)) % folds
+    # One kind of group fills the folds from the first on, the other from the last: no fold stays empty. Which is which
+    # does not depend on what is called a member, so swapped labels have the same folds.
+    first = mostly_member[shuffled] == mostly_member[shuffled[0]]
+    fold_of_group[shuffled[first]] = np.arange(first.sum()) % folds
+    fold_of_group[shuffled[~first]] = folds - 1 - np.arange(count - first.sum()) % folds
     fold = fold_of_group[group]
     for part in range(folds):
         rest = member[fold != part]
