@@ -50,9 +50,14 @@ def train_and_score(jobs, name=None, epochs=EPOCHS):
     results = [None] * len(jobs)
     with one_thread(), ThreadPoolExecutor(cpu_count()) as pool:
         found = pool.map(lambda part: _train([jobs[place] for place in part], epochs), parts)
-        for part, scores in tqdm(zip(parts, found, strict=True), name, len(parts), unit="part", disable=name is None):
-            for place, score in zip(part, scores, strict=True):
-                results[place] = score
+        bar = tqdm(zip(parts, found, strict=True), name, len(parts), unit="part", disable=name is None)
+        try:
+            for part, scores in bar:
+                for place, score in zip(part, scores, strict=True):
+                    results[place] = score
+        finally:
+            # Whoever interrupts waits for the parts that are being trained, not for all that are still to come.
+            pool.shutdown(cancel_futures=True)
     return results
 
 

@@ -103,7 +103,7 @@ def play(rng, rows, leak, references):
 def test_the_mirrored_game_of_several_shadows_equals_the_plain_search():
     rng = np.random.default_rng(3)
     games, members = zip(*(play(rng, rows, 1.0, references) for rows, references in ((150, 4), (100, 3))), strict=True)
-    grid, target_usable = [0.8, 0.0, 0.4], np.ones((20, 5), bool)
+    grid, target_usable = [0.0, 1.0, 0.8, 0.4], np.ones((20, 5), bool)
     target_usable[:7, 4] = False
     found = mirror(games, members, target_usable, grid)
     member, plain = np.concatenate(members), {}
@@ -112,6 +112,7 @@ def test_the_mirrored_game_of_several_shadows_equals_the_plain_search():
                                     for x, row, mask in zip(*game, strict=True)] for game in games])
     areas = {a: auc(scores, member) for a, scores in plain.items()}
     assert found.area == pytest.approx(max(areas.values())) and areas[found.a] == max(areas.values())
+    assert areas[found.a] > max(areas[0.0], areas[1.0])  # neither the first nor the smallest of the grid
     gain = {t: balanced_accuracy(plain[found.a] >= t, member) for t in plain[found.a]}
     assert gain[min(gain, key=lambda t: abs(t - found.cut))] == max(gain.values())
     assert found.target_references == {4: 7, 5: 13}
