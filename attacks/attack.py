@@ -33,13 +33,15 @@ class Scored(NamedTuple):
 
     scores [m] and decisions [m] bool (None where no shadow gave a threshold) on the target's evaluation rows;
     on_shadow [Σm]: scores of the shadows' rows from fits that did not see the row, None where there are none;
-    in_sample [Σm]: those that the fits gave to the very rows they were fitted on, for the released protocol.
+    in_sample [Σm]: those that the fits gave to the very rows they were fitted on, for the released protocol;
+    notes: what the attack chose, plain values, for the result.
     """
 
     scores: np.ndarray
     decisions: np.ndarray | None = None
     on_shadow: np.ndarray | None = None
     in_sample: np.ndarray | None = None
+    notes: dict | None = None
 
 
 @dataclass(frozen=True)
@@ -78,4 +80,4 @@ PROTOCOL_MOVES_ALL = ("augmented_members", "interpolated_tpr")
 
 def digest_of(scored):
     """Names an attack's arrays, so that a result and the scores beside it are known to belong together."""
-    return digest(*(np.asarray(part) if part is not None else None for part in scored))
+    return digest(*(np.asarray(part) if part is not None else None for part in scored[:-1]))

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from attacks.features import softmax64
+from attacks.signals import cross_entropy
 from common.errors import CompLeakError, UsageError
 from common.files import load_arrays
 from common.paths import ORIGINAL, Version
@@ -18,7 +19,7 @@ from models.queries import ASKED, Queries
 class Answers:
     """One model on its own world's evaluation rows, ascending by index, m rows of c classes.
 
-    index [m] · labels [m] int64 · member [m] bool · logits [m, c] float32 · losses [m] float32 in nats ·
+    index [m] · labels [m] int64 · member [m] bool · logits [m, c] float32 ·
     sensitivity [m, c] float32, or None where the file is absent · queries: the model's answers to all rows ·
     moved: the sensitivities' identity.
     """
@@ -27,7 +28,6 @@ class Answers:
     labels: np.ndarray
     member: np.ndarray
     logits: np.ndarray
-    losses: np.ndarray
     sensitivity: np.ndarray | None
     queries: Queries
     moved: str | None
@@ -36,6 +36,11 @@ class Answers:
     def posteriors(self):
         """softmax(logits) in float64, [m, c]."""
         return softmax64(self.logits)
+
+    @cached_property
+    def losses(self):
+        """Cross-entropy in nats, [m] float64, from the logits: a file's float32 losses tie where they still differ."""
+        return cross_entropy(self.logits, self.labels)
 
     @property
     def weights(self):
@@ -146,8 +151,7 @@ def _read_model(run, version, world):
         raise run.stale(run.layout.file(version, world.name, "queries.npz"), version,
                         "has other members than the split")
     values, moved = read_sensitivity(run, version, world, queries)
-    return Answers(index, queries.labels[rows], queries.member[rows], queries.logits[rows], queries.losses[rows],
-                   values, queries, moved)
+    return Answers(index, queries.labels[rows], queries.member[rows], queries.logits[rows], values, queries, moved)
 
 
 def check_answers(run, version, world, queries):
@@ -192,17 +196,3 @@ def check_pair(run, original, compressed):
                                 f"{run.layout.root(ORIGINAL)} holds now: run {hints.training(run.layout, version)} "
                                 "again")
         assert np.array_equal(one.index, other.index), "one split gives one order of rows"
-
-
-def true_posterior(queries, index):
-    """Posterior of the true label [m] float64 on these pictures."""
-    rows = queries.rows(index)
-    return softmax64(queries.logits[rows])[np.arange(len(rows)), queries.labels[rows]]
-
-
-def reference_game(model, index, references):
-    """RMIA's three inputs for one model on these pictures: p [m], p_references [m, r], usable [m, r] bool."""
-    p = true_posterior(model.queries, index)
-    p_references = np.stack([true_posterior(reference.queries, index) for reference in references], axis=1)
-    usable = np.stack([~reference.queries.member[reference.queries.rows(index)] for reference in references], axis=1)
-    return p, p_references, usable

@@ -1,12 +1,12 @@
 """No reference: the attacks on one version by itself, each fitted on the shadows' same version."""
-from attacks import metric_based, rmia, samia, train_based
+from attacks import metric_based, rmia_game, samia, train_based
 from attacks.inputs import identities, read_version
 from attacks.results import Results
 from common.files import locked
 
 # The paper's six in its order, and what is reported beside them.
 ATTACKS = {attack.name: attack for attack in (samia.ATTACK, *metric_based.ATTACKS, *train_based.ATTACKS,
-                                              *rmia.ATTACKS)}
+                                              *rmia_game.ATTACKS)}
 
 
 def possible(attacked):
@@ -18,7 +18,7 @@ def possible(attacked):
     if not attacked.has_sensitivities:
         del found[samia.ATTACK.name]
         lines.append("SAMIA is left out: it needs sensitivity.npz beside each queries.npz")
-    missing = rmia.missing(attacked)
+    missing = rmia_game.missing(attacked)
     for name in missing.names:
         del found[name]
     return found, lines + missing.lines

@@ -66,6 +66,8 @@ class Results:
                 scored[name] = attack.run(seen, context)
                 metrics[name] = {**evaluate_one(scored[name], target.member, context), "inputs": inputs,
                                  "digest": digest_of(scored[name])}
+                if scored[name].notes:
+                    metrics[name]["notes"] = scored[name].notes
         for name, inputs in (keep or {}).items():
             if name not in jobs and name in saved and holds(saved[name]["inputs"], inputs, apart=("options",)):
                 metrics[name], scored[name] = saved[name], arrays[name]

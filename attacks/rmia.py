@@ -3,36 +3,62 @@
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import logsumexp
 
-from attacks.attack import REFERENCE, Attack, Scored
-from attacks.inputs import reference_game
 from attacks.metric_based import fit_threshold
+from attacks.signals import checked_usable
 from common.errors import CompLeakError
 from common.metrics import auc
-from common.paths import OWN
 
 
-def ratio(p_target, p_references, usable, a):
-    """How much likelier the true label is under the target than under models that did not train on the point.
+def log_ratio(log_p_target, log_p_references, usable, a):
+    """ln of how much likelier the true label is under the target than under models that did not train on the point.
 
-    The references' mean stands in for p(x) averaged over models with and without x: ½[(1 + a)·mean + (1 − a)].
+    The references' mean stands in for p(x) averaged over models with and without x: ½[(1 + a)·mean + (1 − a)]. In
+    logs nothing underflows: with ln p from logits every score is finite. Two probabilities of 0 are equally likely:
+    the ratio is 1; with a = 1 a positive one above a reference of 0 is infinite.
 
-    Args: p_target [n] posterior of the true label under the target; p_references [n,r] under each reference;
-        usable [n,r] bool, True where the reference did not train on the point; a, fraction.
-    Returns: [n] float64, high for members.
+    Args: log_p_target [n] ln of the true label's posterior under the target, at most 0, -inf allowed;
+        log_p_references [n,r] under each reference; usable [n,r] bool, True where the reference did not train on the
+        point; a, fraction.
+    Returns: [n] float64 in nats, high for members, never NaN.
     Raises: CompLeakError if a point has no usable reference, or `a` is outside 0..1.
     Source: Zarifzadeh et al., ICML 2024, section 3 and appendix B.2.2 (offline).
     """
-    p_target, p_references = np.asarray(p_target, np.float64), np.asarray(p_references, np.float64)
-    usable = np.asarray(usable).astype(bool)
-    assert p_references.shape == usable.shape and len(p_target) == len(usable), "a row for each point"
+    return _log_ratio(log_p_target, _log_mean(log_p_references, usable), a)
+
+
+def _log_mean(log_p, usable):
+    """ln of the mean posterior over the usable references: [n,r], [n,r] -> [n]."""
+    usable = checked_usable(usable)
+    assert np.shape(log_p) == usable.shape, "a row for each point, a column for each reference"
+    return logsumexp(np.where(usable, np.asarray(log_p, np.float64), -np.inf), axis=1) - np.log(usable.sum(1))
+
+
+def _log_ratio(log_p, log_mean, a):
     if not 0 <= a <= 1:
         raise CompLeakError(f"RMIA's a is {a}, it must be between 0 and 1")
-    lacking = int((~usable.any(1)).sum())
-    if lacking:
-        raise CompLeakError(f"{lacking} of {len(usable)} points have no reference model that did not train on them")
-    mean = np.where(usable, p_references, 0).sum(1) / usable.sum(1)
-    return p_target / (0.5 * ((1 + a) * mean + (1 - a)))
+    log_p = np.asarray(log_p, np.float64)
+    assert log_p.shape == log_mean.shape, "a row for each point"
+    with np.errstate(divide="ignore"):
+        log_average = np.logaddexp(np.log((1 + a) / 2) + log_mean, np.log((1 - a) / 2))
+    both_zero = np.isneginf(log_p) & np.isneginf(log_average)
+    return np.subtract(log_p, log_average, out=np.zeros_like(log_p), where=~both_zero)
+
+
+def ratio(p_target, p_references, usable, a):
+    """exp of `log_ratio`, from posteriors: p_target [n], p_references [n,r], fractions.
+
+    Returns: [n] float64, high for members, infinite where it overflows.
+    Other arguments, raises and source as `log_ratio`.
+    """
+    with np.errstate(over="ignore"):
+        return np.exp(log_ratio(_log(p_target), _log(p_references), usable, a))
+
+
+def _log(p):
+    with np.errstate(divide="ignore"):
+        return np.log(np.asarray(p, np.float64))
 
 
 def population_score(ratio_x, ratio_z, gamma=1.0):
@@ -59,80 +85,50 @@ def choose_a(p_shadow, p_references, usable, member, grid):
     Raises: CompLeakError as `ratio` and `metrics.auc`.
     Source: Zarifzadeh et al., ICML 2024, appendix B.2.2.
     """
-    return max(sorted(grid), key=lambda a: auc(ratio(p_shadow, p_references, usable, a), member))
+    return _best_a(_log(p_shadow), _log_mean(_log(p_references), usable), member, grid)
 
 
-# The attacks.
-
-A_GRID = np.linspace(0, 1, 11)
-RELEASED_CUT = 0.7  # of the population score, in the released protocol
-RATIO, POPULATION = "RMIA", "RMIA (population)"
+def _best_a(log_p, log_mean, member, grid):
+    return max(sorted(grid), key=lambda a: auc(_log_ratio(log_p, log_mean, a), member))
 
 
-class Missing(NamedTuple):
-    """Names of attacks that lack answers, and a line on each."""
+class Mirrored(NamedTuple):
+    """What the games in which each shadow is attacked decide, and how many references either side had.
 
-    names: list
-    lines: list
-
-
-def missing(attacked):
-    """What cannot be run, the Missing, where models made elsewhere were not asked all that is needed."""
-    if not _asked(attacked.shadows, [attacked.target]):
-        return Missing([RATIO, POPULATION], ["RMIA is left out: it needs every shadow's answers on the target's scored "
-                                             "rows"])
-    if not _asked(attacked.models, attacked.shadows):
-        return Missing([POPULATION], ["RMIA's ACC and its population score are left out: they need every model's "
-                                      "answers on the shadows' scored rows"])
-    return Missing([], [])
-
-
-def _asked(models, about):
-    """Whether these models answered all rows of those.
-
-    Only models made elsewhere may lack some: a run's own models that do are out of date, which reading the rows says.
+    a: fraction · cut: of `log_ratio`, a member is at or above it · area: the mirrored games' AUC, a fraction ·
+    shadow_references, target_references: {references a point could use: points that had so many}.
     """
-    return models[0].queries.meta.get("rows") != OWN.dataset or all(
-        model.queries.holds(other.index) for model in models for other in about)
+
+    a: float
+    cut: float
+    area: float
+    shadow_references: dict
+    target_references: dict
 
 
-def _fit(attacked, a):
-    """(a, threshold on the ratio) from the game with the roles mirrored, threshold None where it cannot be played."""
-    if not _asked(attacked.models, attacked.shadows):
-        if a == "auto":
-            raise CompLeakError("--rmia_a auto: choosing it needs every model's answers on the shadows' scored "
-                                "rows; give a number in 0-1")
-        return a, None
-    mirrored = [reference_game(shadow, shadow.index, [attacked.target]) for shadow in attacked.shadows]
-    mirrored = [np.concatenate(parts) for parts in zip(*mirrored, strict=True)]
-    member = attacked.stacked("member")
-    if a == "auto":
-        a = choose_a(*mirrored, member, A_GRID)
-    return a, fit_threshold(ratio(*mirrored, a), member)
+def mirror(games, members, target_usable, grid):
+    """Choose a, and the cut on the ratio, where the attacker knows the answer: with each of his shadows attacked.
+
+    Each shadow's references are the other shadows that did not train on the point and, with disjoint pools, the
+    target (`signals.out_references`), so that like the target's score a shadow's is a mean over several.
+
+    Args: games, a (log_p [m], log_p_references [m,r], usable [m,r]) of each shadow on its own points, as in
+        `log_ratio`; members, its [m] bool; target_usable [n,r], the references of the target's points; grid of
+        fractions, a single one to have it taken.
+    Returns: Mirrored.
+    Raises: CompLeakError as `log_ratio` and `metrics.auc`.
+    Source: Zarifzadeh et al., ICML 2024, appendix B.2.2, with one shadow; several are this project's.
+    """
+    log_p = np.concatenate([np.asarray(log_p, np.float64) for log_p, _, _ in games])
+    log_mean = np.concatenate([_log_mean(references, usable) for _, references, usable in games])
+    member = np.concatenate(members)
+    a = float(_best_a(log_p, log_mean, member, grid))
+    scores = _log_ratio(log_p, log_mean, a)
+    counts = np.concatenate([np.sum(usable, axis=1) for _, _, usable in games])
+    return Mirrored(a, fit_threshold(scores, member), auc(scores, member), _histogram(counts),
+                    _histogram(checked_usable(target_usable).sum(1)))
 
 
-def _ratio(attacked, a):
-    return ratio(*reference_game(attacked.target, attacked.target.index, attacked.shadows), a)
-
-
-def _run_ratio(attacked, context):
-    a, cut = _fit(attacked, context.options.rmia_a)
-    scores = _ratio(attacked, a)
-    return Scored(scores, None if cut is None else scores >= cut)
-
-
-def _run_population(attacked, context):
-    a, cut = _fit(attacked, context.options.rmia_a)
-    scores, released = _ratio(attacked, a), "rmia_population" in context.choices
-    population = np.unique(np.concatenate([shadow.index[shadow.index >= 0 if released else ~shadow.member]
-                                           for shadow in attacked.shadows]))
-    p, p_references, usable = reference_game(attacked.target, population, attacked.shadows)
-    if released:  # a = 1 leaves the references' mean as it is
-        found = population_score(scores, ratio(p, p_references, np.ones_like(usable), 1))
-        return Scored(found, found >= RELEASED_CUT)
-    return Scored(population_score(scores, ratio(p, p_references, usable, a)), scores >= cut)
-
-
-ATTACKS = (Attack(RATIO, _run_ratio, knowledge=REFERENCE, short="RMIA", options=("rmia_a",)),
-           Attack(POPULATION, _run_population, knowledge=REFERENCE, short="RMIA pop", choices=("rmia_population",),
-                  options=("rmia_a",)))
+def _histogram(counts):
+    values, points = np.unique(counts, return_counts=True)
+    return {int(value): int(number) for value, number in zip(values, points, strict=True)}

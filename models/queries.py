@@ -52,6 +52,11 @@ class Queries:
         """Whether all of these pictures were queried."""
         return bool(np.isin(index, self.index).all())
 
+    def at(self, index):
+        """(logits [m, c], labels [m], member [m]) of these pictures; errors as `rows`."""
+        rows = self.rows(index)
+        return self.logits[rows], self.labels[rows], self.member[rows]
+
     def rows(self, index):
         """Positions [m] of these pictures; CompLeakError for one that was not queried."""
         at = np.minimum(np.searchsorted(self.index, index), len(self.index) - 1)

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from attacks.rmia import choose_a, population_score, ratio
+from attacks.rmia import choose_a, log_ratio, mirror, population_score, ratio
+from attacks.signals import log_posterior
 from common.errors import CompLeakError
-from common.metrics import auc
+from common.metrics import auc, balanced_accuracy
 
 
 def test_ratio_averages_usable_references_only():
@@ -57,3 +58,79 @@ def test_choose_a_takes_the_highest_auc_of_the_shadow():
     assert choose_a(shadow, hard[:, None], usable, member, grid) > 0
     constant = np.full((400, 1), 0.5)
     assert choose_a(shadow, constant, usable, member, grid) == 0.0
+
+
+def test_a_reference_of_zero_is_neither_nan_nor_an_error():
+    one = np.ones((3, 1), bool)
+    np.testing.assert_array_equal(ratio([0.0, 0.3, 0.0], [[0.0], [0.0], [0.2]], one, a=1.0), [1, np.inf, 0])
+    np.testing.assert_allclose(ratio([0.0, 0.3, 0.0], [[0.0], [0.0], [0.2]], one, a=0.5), [0, 1.2, 0], rtol=1e-14)
+    tiny = np.full((1, 1), 5e-324)
+    assert ratio([1.0], tiny, [[True]], a=1.0)[0] == np.inf
+
+
+def test_the_ratio_is_the_formula_of_the_paper():
+    rng = np.random.default_rng(2)
+    p, references, usable = rng.random(300), rng.random((300, 5)), rng.random((300, 5)) < 0.7
+    usable[:, 0] = True
+    for a in (0.0, 0.3, 0.5, 1.0):
+        loop = [x / (0.5 * ((1 + a) * row[mask].mean() + 1 - a))
+                for x, row, mask in zip(p, references, usable, strict=True)]
+        np.testing.assert_allclose(ratio(p, references, usable, a), loop, rtol=1e-13)
+        np.testing.assert_allclose(log_ratio(np.log(p), np.log(references), usable, a), np.log(loop), atol=1e-13)
+
+
+@pytest.mark.parametrize("a", [0.0, 0.5, 1.0])
+def test_from_logits_no_gap_underflows(a):
+    gaps = np.array([-2000.0, -900, -800, -1, 0, 40, 900])
+    p = log_posterior(gaps)
+    own, reference = (part.ravel() for part in np.meshgrid(p, p))
+    scores = log_ratio(own, reference[:, None], np.ones((49, 1), bool), a)
+    assert np.isfinite(scores).all()
+    below = scores.reshape(7, 7)[:, :5]
+    assert (np.diff(below, axis=1) > 0).all()  # where posteriors underflow, the likelier target still ranks higher
+
+
+def play(rng, rows, leak, references):
+    """One shadow's game: ln p of itself and of its references, which of them are usable, its members."""
+    member, hard = rng.random(rows) < 0.5, rng.normal(0, 2, rows)
+    usable = rng.random((rows, references)) < 0.4
+    usable[:, 0] = True
+    own = log_posterior(hard + leak * member + rng.normal(0, 0.5, rows))
+    others = log_posterior(hard[:, None] + rng.normal(0, 0.5, (rows, references)))
+    return (own, others, usable), member
+
+
+def test_the_mirrored_game_of_several_shadows_equals_the_plain_search():
+    rng = np.random.default_rng(3)
+    games, members = zip(*(play(rng, rows, 1.0, references) for rows, references in ((150, 4), (100, 3))), strict=True)
+    grid, target_usable = [0.0, 1.0, 0.8, 0.4], np.ones((20, 5), bool)
+    target_usable[:7, 4] = False
+    found = mirror(games, members, target_usable, grid)
+    member, plain = np.concatenate(members), {}
+    for a in grid:
+        plain[a] = np.concatenate([[x - np.log(0.5 * ((1 + a) * np.exp(row[mask]).mean() + 1 - a))
+                                    for x, row, mask in zip(*game, strict=True)] for game in games])
+    areas = {a: auc(scores, member) for a, scores in plain.items()}
+    assert found.area == pytest.approx(max(areas.values())) and areas[found.a] == max(areas.values())
+    assert areas[found.a] > max(areas[0.0], areas[1.0])  # neither the first nor the smallest of the grid
+    gain = {t: balanced_accuracy(plain[found.a] >= t, member) for t in plain[found.a]}
+    assert gain[min(gain, key=lambda t: abs(t - found.cut))] == max(gain.values())
+    assert found.target_references == {4: 7, 5: 13}
+    counts = np.concatenate([game[2].sum(1) for game in games])
+    assert found.shadow_references == {int(c): int((counts == c).sum()) for c in set(counts)}
+
+
+def test_a_cut_from_more_references_differs_from_one_of_a_single_reference():
+    rng = np.random.default_rng(4)
+    games, members = zip(*(play(rng, 400, 2.0, 6) for _ in range(2)), strict=True)
+    alone = [(own, others[:, :1], usable[:, :1]) for own, others, usable in games]
+    several, single = (mirror(part, members, np.ones((1, 1)), [0.5]) for part in (games, alone))
+    assert several.cut != single.cut and several.area > single.area
+    assert single.shadow_references == {1: 800} and several.a == 0.5
+
+
+def test_in_a_null_game_the_area_is_a_half_and_swapped_members_mirror_it():
+    rng = np.random.default_rng(5)
+    game, member = play(rng, 4000, 0.0, 3)
+    found, swapped = (mirror([game], [flags], np.ones((1, 1)), [0.5]) for flags in (member, ~member))
+    assert found.area == pytest.approx(0.5, abs=0.03) and swapped.area == pytest.approx(1 - found.area)

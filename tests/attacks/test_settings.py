@@ -8,8 +8,9 @@ import pytest
 import CompLeakNR
 import CompLeakSR
 from attacks import classifiers, mr, nr, sr
-from attacks.attack import Context
-from attacks.inputs import check_pair, read_version, reference_game
+from attacks.attack import Context, Options
+from attacks.inputs import check_pair, read_version
+from attacks.rmia_game import game
 from common.errors import CompLeakError, UsageError
 from common.metrics import auc
 from common.paths import ORIGINAL, Version
@@ -73,17 +74,28 @@ def test_models_that_leak_are_caught_by_every_attack(made_up_run):
     assert auc(results["SR2 (RF)"][0], member) > auc(results["train_based_2 (RF)"][0], member)
 
 
-def test_rmia_references_exclude_shadows_that_trained_on_the_point(made_up_run):
-    layout = made_up_run([], n=1200, shadow_num=3)
-    attacked = read_version(Run(layout), ORIGINAL)
-    target, shadows = attacked.target, attacked.shadows
-    points = shadows[0].index[~shadows[0].member]
-    p, p_references, usable = reference_game(target, points, shadows)
-    assert p.shape == (len(points),) and p_references.shape == usable.shape == (len(points), 3)
-    assert usable[:, 0].all() and not usable[:, 1:].all()
-    for column, shadow in enumerate(shadows):
+def test_rmia_references_exclude_models_that_trained_on_the_point(made_up_run):
+    attacked = read_version(Run(made_up_run([], n=1200, shadow_num=3)), ORIGINAL)
+    points = attacked.shadows[0].index
+    log_p, references, usable = game(attacked, 0, points)
+    assert log_p.shape == (len(points),) and references.shape == usable.shape == (len(points), 3)
+    assert not usable[:, 0].all() and not usable[:, 1:].all()
+    for column, shadow in enumerate(attacked.shadows):
         trained_on = set(shadow.queries.index[shadow.queries.member])
         assert [point not in trained_on for point in points] == usable[:, column].tolist()
+    # A shadow's references: the target, which trained on none of its points, and the other shadows that did not.
+    _, references, usable = game(attacked, 1, points)
+    assert usable[:, 0].all() and references.shape == (len(points), 3)
+    trained_on = set(attacked.shadows[2].queries.index[attacked.shadows[2].queries.member])
+    assert [point not in trained_on for point in points] == usable[:, 2].tolist()
+
+
+def test_rmia_says_which_a_it_chose_and_how_many_references_there_were(made_up_run):
+    attacked = read_version(Run(made_up_run([], leak=1.0, n=1200, shadow_num=3)), ORIGINAL)
+    notes = nr.ATTACKS["RMIA"].run(attacked, Context(0, options=Options(rmia_a="auto"))).notes
+    assert 0 <= notes["a"] <= 1 and notes["target_references"] == {"3": len(attacked.target.index)}
+    assert sum(notes["shadow_references"].values()) == 3 * len(attacked.target.index)
+    assert set(notes["shadow_references"]) <= {"1", "2", "3"} and len(notes["shadow_references"]) > 1
 
 
 def test_several_shadows_are_used_and_cross_fitted_by_shadow(made_up_run):

@@ -26,7 +26,7 @@ def sample(seed, n=2000, shift=1.0, member=None):
 
 @pytest.fixture
 def make_run(made_up, tmp_path):
-    """make(settings) → (Run with made-up scores of the original and one pruned version and their real metrics, member)."""
+    """make(settings) → (Run with made-up scores of the original and one pruned version, and real metrics; member)."""
 
     def make(settings=("NR", "SR", "MR")):
         run, split = Run(Layout(tmp_path, "digits", "resnet18")), make_split(400, 0)

@@ -1,4 +1,4 @@
-"""attacks/tables.py on small made-up runs: every number in a table is one of the JSON files', and none is picked."""
+"""evaluation/tables.py on small made-up runs: every number in a table is one of the JSON files', and none is picked."""
 import csv
 import re
 
@@ -6,14 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from attacks.results import evaluate_all, save
+from attacks import nr, results
+from attacks.saved import context_of
 from common.errors import CompLeakError
 from common.files import read_json, write_json
+from common.metrics import auc
 from common.paths import ORIGINAL, Layout, Version
 from data.splits import make_split, to_json
 from evaluation import tables, writing
 from models.compression import paper_versions
-from models.run import RUN_DEFAULTS
+from models.run import Run, Settings
 
 NR = ("SAMIA", "metric_based_1", "metric_based_2", "loss_threshold", "correctness", "train_based_1 (LR)",
       "train_based_1 (RF)", "train_based_2 (LR)", "train_based_2 (RF)", "RMIA", "RMIA (population)")
@@ -22,67 +24,87 @@ LABEL = "my_set & 50%"
 PRUNED, CLUSTERED = Version("pruning", "0.9"), Version("clustering", "4")
 
 
-def made_up(rng, resolvable):
+def digits(rng, resolvable):
     """Metrics with the keys of `evaluate` and values that need every digit."""
-    def interval(value):
-        return [value - rng.random() / 100, value + rng.random() / 100]
-
     values = {"acc": 0.5 + rng.random() / 3, "auc": 0.5 + rng.random() / 3, "tpr": 0.02 + rng.random() / 100,
               "tpr_1": 0.05 + rng.random() / 100}
-    return {**values, **{f"{rate}_interval": interval(value) for rate, value in values.items()},
+    return {**values, **{f"{rate}_interval": [value - rng.random() / 100, value + rng.random() / 100]
+                        for rate, value in values.items()},
             "tpr_resolvable": resolvable, "fpr_of_decision": rng.random(), "members": 670,
             "non_members": 1000 if resolvable else 670}
 
 
-def weights(version):
-    return [f"{version} target", f"{version} shadow"]
+@pytest.fixture
+def train(made_up):
+    """train(run, version, seed): answers and config.json of one version's models as that seed's training left them."""
+
+    def make(run, version, seed=0):
+        rng = np.random.default_rng([seed, *str(version).encode()])
+        for world in run.split.worlds:
+            labels = np.arange(run.split.n) % 2
+            made_up.answers(run.layout, version, world, run.split, labels, 0.0, 2, rng)
+            config = {"settings": {"epochs": 3}, "weights": f"{version} {world.name}", "bytes": 1_234_567,
+                      "ratio": 7.477, "accuracy_in": 0.98765, "accuracy_out": 0.8}
+            if version != ORIGINAL:
+                config["before"] = {"accuracy_in": 1.0, "accuracy_out": 0.87654, "bytes": 9_000_000}
+            write_json(run.layout.file(version, world.name, "config.json"), config)
+
+    return make
 
 
-def make_run(folder, versions=PAPER, resolvable=True, multi=True):
-    """A run whose models, NR, SR and MR are made up, in the files that the commands would have written."""
-    layout, rng = Layout(folder, "digits", "resnet18"), np.random.default_rng(0)
-    run = {**RUN_DEFAULTS, "data_label": LABEL, "seed": 0, "classes": ["0", "1"]}
-    write_json(layout.result(ORIGINAL, "split.json"), {"run": run, **to_json(make_split(400, 0))})
+@pytest.fixture
+def make_run(made_up, train, tmp_path):
+    """make(versions, resolvable, multi) → a Run of made-up answers and metrics, in the files that commands write."""
 
-    def result(version, name, inputs, attacks):
-        metrics = {attack: made_up(rng, resolvable) for attack in attacks}
-        save(layout.result(version, f"{name}.json"), layout.result(version, f"{name}_scores.npz"),
-             {"setting": name, "seed": 0, **inputs}, metrics, {"member": np.arange(2) < 1})
+    def make(versions=None, resolvable=True, multi=True):
+        versions = paper_versions() if versions is None else versions
+        run, split, rng = Run(Layout(tmp_path, "digits", "resnet18")), make_split(400, 0), np.random.default_rng(0)
+        settings = Settings(data_label=LABEL, classes=("0", "1"), train_size=split.train_size)
+        write_json(run.path, {"run": settings.as_json(), **to_json(split)})
+        for version in versions:
+            train(run, version)
 
-    for version in versions:
-        config = {"settings": {"epochs": 3}, "weights": weights(version)[0], "bytes": 1_234_567, "ratio": 7.477,
-                  "accuracy_in": 0.98765, "accuracy_out": 0.8}
-        if version != ORIGINAL:
-            config["before"] = {"accuracy_in": 1.0, "accuracy_out": 0.87654, "bytes": 9_000_000}
-        write_json(layout.file(version, "target", "config.json"), config)
-        inputs = {"version": str(version), "weights": weights(version)}
-        result(version, "NR", {**inputs, "rmia_a": 0.5}, NR)
-        if version != ORIGINAL:
-            result(version, "SR", {**inputs, "original": weights(ORIGINAL)[0]}, SR)
-    if multi:
-        pair = ["pruning_0.9", "clustering_4"]
-        inputs = {"groups": {"pair": pair}, "weights": {name: weights(name) for name in pair}, "sr": {}}
-        result(ORIGINAL, "MR", inputs, ["pair, with the original", "pair, without the original"])
-    return layout
+        def result(version, setting, names, groups=None):
+            scored = {name: (rng.random(2 * split.target.scored), np.arange(2 * split.target.scored) < 1)
+                      for name in names}
+            made_up.scores(run, version, setting, scored, groups)
 
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(results, "evaluate", lambda *_: digits(rng, resolvable))
+            for version in versions:
+                result(version, "NR", NR)
+                if version != ORIGINAL:
+                    result(version, "SR", SR)
+            pair = [version for version in (PRUNED, CLUSTERED) if version in versions]
+            if multi and pair:
+                result(ORIGINAL, "MR", ["pair, with the original", "pair, without the original"], {"pair": pair})
+        return run
 
-def built(layout):
-    return {table.name: table for table in tables.build(layout)}
-
-
-def run_main(layout):
-    tables.main(["--run_dir", str(layout.run_dir), "--dataset_name", "digits"])
+    return make
 
 
-def test_csv_keeps_every_value_of_the_json_files(tmp_path):
-    layout = make_run(tmp_path)
-    run_main(layout)
-    with open(layout.tables / "C1.csv", newline="") as file:
+def built(run):
+    return {table.name: table for table in tables.build(run)}
+
+
+def run_main(run):
+    tables.main(["--run_dir", str(run.layout.run_dir), "--dataset_name", "digits"])
+
+
+def saved_attacks(run, version, setting):
+    """{attack: metrics} of one result file."""
+    return read_json(run.layout.result(version, f"{setting}.json"))["attacks"]
+
+
+def test_csv_keeps_every_value_of_the_json_files(make_run):
+    run = make_run()
+    run_main(run)
+    with open(run.layout.tables / "C1.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(paper_versions()) * len(NR)
     for row in rows:
         version = next(version for version in paper_versions() if str(version) == row["model"])
-        metrics = read_json(layout.result(version, "NR.json"))["attacks"][row["attack"]]
+        metrics = saved_attacks(run, version, "NR")[row["attack"]]
         for rate in ("acc", "auc", "tpr", "tpr_1"):
             found = [float(row[key]) for key in (rate, f"{rate}_low", f"{rate}_high")]
             assert found == [metrics[rate], *metrics[f"{rate}_interval"]]
@@ -91,16 +113,16 @@ def test_csv_keeps_every_value_of_the_json_files(tmp_path):
         assert row["shadows"] == "1"
 
 
-def test_markdown_shows_per_cent_with_intervals(tmp_path):
-    layout = make_run(tmp_path, [ORIGINAL, PRUNED])
-    path = layout.result(ORIGINAL, "NR.json")
+def test_markdown_shows_per_cent_with_intervals(make_run):
+    run = make_run([ORIGINAL, PRUNED])
+    path = run.layout.result(ORIGINAL, "NR.json")
     saved = read_json(path)
     saved["attacks"]["RMIA"] |= {"acc": 0.61234, "acc_interval": [0.6, 0.62346], "tpr": 0.0447,
                                  "tpr_interval": [0.03, 0.05], "auc": 0.7, "auc_interval": [0.695, 0.705],
                                  "tpr_1": 0.1, "tpr_1_interval": [0.08, 0.12]}
     write_json(path, saved)
-    run_main(layout)
-    page = (layout.tables / "C1.md").read_text()
+    run_main(run)
+    page = (run.layout.tables / "C1.md").read_text()
     row = "| original | 61.23 [60.00, 62.35] | 70.00 [69.50, 70.50] | 4.47 [3.00, 5.00] | 10.00 [8.00, 12.00] |"
     assert row in page.split("## RMIA\n")[1].split("## ")[0]
     first = page.split("## ACC (%)\n")[1].split("## ")[0].strip().splitlines()
@@ -108,8 +130,8 @@ def test_markdown_shows_per_cent_with_intervals(tmp_path):
     assert cells[1] == "original" and cells[heads.index("RMIA")] == "61.23"
 
 
-def test_table_of_the_models(tmp_path):
-    table = built(make_run(tmp_path))["models"]
+def test_table_of_the_models(make_run):
+    table = built(make_run())["models"]
     text = table.blocks["Models"].set_index("model")
     assert list(text.index) == [str(version) for version in paper_versions()]
     assert list(text.loc["clustering_16"]) == ["16 centroids a layer, 4 bits a weight", "98.77", "80.00", "100.00",
@@ -118,79 +140,79 @@ def test_table_of_the_models(tmp_path):
     assert table.frame["accuracy_in"].eq(0.98765).all() and table.frame["bytes"].eq(1_234_567).all()
 
 
-def test_sr_stands_beside_every_nr_attack_on_both_models(tmp_path):
-    layout = make_run(tmp_path)
-    frame = built(layout)["C2"].frame
+def test_sr_stands_beside_every_nr_attack_on_both_models(make_run):
+    run = make_run()
+    frame = built(run)["C2"].frame
     assert len(frame) == 8 * (2 * len(NR) + len(SR))
     part = frame[frame["version"] == "pruning_0.9"]
     for setting, version, name, attacks in (("NR original", ORIGINAL, "NR", NR), ("NR compressed", PRUNED, "NR", NR),
                                             ("SR", PRUNED, "SR", SR)):
-        rows, saved = part[part["setting"] == setting], read_json(layout.result(version, f"{name}.json"))["attacks"]
+        rows, saved = part[part["setting"] == setting], saved_attacks(run, version, name)
         assert tuple(rows["attack"]) == attacks
         assert list(rows["auc"]) == [saved[attack]["auc"] for attack in attacks]
 
 
-def test_overview_of_sr_has_each_model_once(tmp_path):
-    layout = make_run(tmp_path, [ORIGINAL, PRUNED])
-    text = built(layout)["C2"].blocks["AUC (%)"].set_index("attack")
+def test_overview_of_sr_has_each_model_once(make_run):
+    run = make_run([ORIGINAL, PRUNED])
+    text = built(run)["C2"].blocks["AUC (%)"].set_index("attack")
     assert list(text.columns) == ["original", "pruned 0.9"]
-    saved = {(v, name): read_json(layout.result(v, f"{name}.json"))["attacks"]
-             for v, name in ((ORIGINAL, "NR"), (PRUNED, "NR"), (PRUNED, "SR"))}
-    assert text.loc["RMIA", "original"] == f"{100 * saved[ORIGINAL, 'NR']['RMIA']['auc']:.2f}"
-    assert text.loc["RMIA", "pruned 0.9"] == f"{100 * saved[PRUNED, 'NR']['RMIA']['auc']:.2f}"
-    assert list(text.loc["SR2 RF"]) == ["-", f"{100 * saved[PRUNED, 'SR']['SR2 (RF)']['auc']:.2f}"]
+    original, pruned = (saved_attacks(run, version, "NR") for version in (ORIGINAL, PRUNED))
+    assert text.loc["RMIA", "original"] == f"{100 * original['RMIA']['auc']:.2f}"
+    assert text.loc["RMIA", "pruned 0.9"] == f"{100 * pruned['RMIA']['auc']:.2f}"
+    assert list(text.loc["SR2 RF"]) == ["-", f"{100 * saved_attacks(run, PRUNED, 'SR')['SR2 (RF)']['auc']:.2f}"]
 
 
-def test_mr_stands_beside_sr2_of_its_group_and_rmia(tmp_path):
-    layout = make_run(tmp_path)
-    frame = built(layout)["C3"].frame
+def test_mr_stands_beside_sr2_of_its_group_and_rmia(make_run):
+    run = make_run()
+    frame = built(run)["C3"].frame
     assert list(zip(frame["setting"], frame["attack"], strict=True)) == [
         ("MR with the original", "MR"), ("MR without the original", "MR"), ("SR pruning_0.9", "SR2 (LR)"),
         ("SR pruning_0.9", "SR2 (RF)"), ("SR clustering_4", "SR2 (LR)"), ("SR clustering_4", "SR2 (RF)"),
         ("NR original", "RMIA")]
-    multi = read_json(layout.result(ORIGINAL, "MR.json"))["attacks"]
+    multi = saved_attacks(run, ORIGINAL, "MR")
     assert list(frame["auc"])[:2] == [metrics["auc"] for metrics in multi.values()]
-    shown = tables.mr_table(layout)
+    shown = tables.mr_table(run)
     assert list(shown.columns) == ["group", "setting", "attack", *tables.RATES.values()]
     assert shown["AUC (%)"][0].startswith(f"{100 * frame['auc'][0]:.2f} [")
 
 
-def test_tables_for_the_notebook_are_those_of_the_files(tmp_path):
-    layout = make_run(tmp_path)
-    made = built(layout)
-    pd.testing.assert_frame_equal(tables.models_table(layout), made["models"].blocks["Models"])
+def test_tables_for_the_notebook_are_those_of_the_files(make_run):
+    run = make_run()
+    made = built(run)
+    pd.testing.assert_frame_equal(tables.models_table(run), made["models"].blocks["Models"])
     for name, table in (("C1", tables.nr_table), ("C2", tables.sr_table), ("C3", tables.mr_table)):
-        pd.testing.assert_frame_equal(table(layout), tables.readable(made[name].frame))
+        pd.testing.assert_frame_equal(table(run), tables.readable(made[name].frame))
 
 
-def test_tables_of_attacks_that_have_not_been_run_are_empty(tmp_path, capsys):
-    layout = make_run(tmp_path, [], multi=False)
-    assert tables.nr_table(layout).empty and tables.sr_table(layout).empty
+def test_tables_of_attacks_that_have_not_been_run_are_empty(make_run, capsys):
+    run = make_run([], multi=False)
+    assert tables.nr_table(run).empty and tables.sr_table(run).empty
     assert "python CompLeakNR.py" in capsys.readouterr().out
 
 
-def test_no_row_or_order_depends_on_the_results(tmp_path):
-    layout = make_run(tmp_path)
-    labels = {name: table.frame.loc[:, :"attack"] for name, table in built(layout).items() if name != "models"}
+def test_no_row_or_order_depends_on_the_results(make_run, tmp_path):
+    run = make_run()
+    labels = {name: table.frame.loc[:, :"attack"] for name, table in built(run).items() if name != "models"}
     for path in tmp_path.rglob("?R.json"):
         saved = read_json(path)
-        names, metrics = list(saved["attacks"]), list(saved["attacks"].values())
-        write_json(path, {**saved, "attacks": dict(zip(names, metrics[::-1], strict=True))})
-    after = built(layout)
+        swapped = zip(saved["attacks"].items(), reversed(saved["attacks"].values()), strict=True)
+        write_json(path, {**saved, "attacks": {  # rates of another attack, made from what this one was made from
+            name: {**other, "inputs": own["inputs"], "digest": own["digest"]} for (name, own), other in swapped}})
+    after = built(run)
     for name in ("C1", "C2", "C3"):
         pd.testing.assert_frame_equal(labels[name], after[name].frame.loc[:, :"attack"])
 
 
-def test_tpr_that_cannot_be_resolved_is_not_shown(tmp_path):
-    layout = make_run(tmp_path, [ORIGINAL, PRUNED, CLUSTERED], resolvable=False)
-    run_main(layout)
-    made = built(layout)
+def test_tpr_that_cannot_be_resolved_is_not_shown(make_run):
+    run = make_run([ORIGINAL, PRUNED, CLUSTERED], resolvable=False)
+    run_main(run)
+    made = built(run)
     for name in ("C1", "C2", "C3"):
         assert "not resolvable with fewer than 1,000 non-members" in made[name].caption
         assert tables.RATES["tpr"] not in made[name].blocks
         texts = [text for text in made[name].blocks.values() if tables.RATES["tpr"] in text]
         assert texts and all(text[tables.RATES["tpr"]].eq("not resolvable").all() for text in texts)
-        assert "not resolvable |" in (layout.tables / f"{name}.md").read_text()
+        assert "not resolvable |" in (run.layout.tables / f"{name}.md").read_text()
 
 
 @pytest.mark.parametrize(("plain", "escaped"), [
@@ -202,8 +224,8 @@ def test_latex_escapes_special_characters(plain, escaped):
 
 
 @pytest.mark.parametrize("name", ["models", "C1", "C2", "C3"])
-def test_latex_is_well_formed(tmp_path, name):
-    page = writing.latex(built(make_run(tmp_path, [ORIGINAL, PRUNED, CLUSTERED]))[name])
+def test_latex_is_well_formed(make_run, name):
+    page = writing.latex(built(make_run([ORIGINAL, PRUNED, CLUSTERED]))[name])
     assert r"my\_set \& 50\%" in page and LABEL not in page
     for environment in ("table", "tabular", "adjustbox"):
         assert page.count(rf"\begin{{{environment}}}") == page.count(rf"\end{{{environment}}}") > 0
@@ -215,9 +237,9 @@ def test_latex_is_well_formed(tmp_path, name):
         assert len(rows) > 1 and all(row.count("&") == columns - 1 for row in rows)
 
 
-def test_missing_versions_are_named_with_their_commands(tmp_path, capsys):
-    layout = make_run(tmp_path, [ORIGINAL, PRUNED], multi=False)
-    made, flags = built(layout), f"--dataset_name digits --model_name resnet18 --run_dir {tmp_path}"
+def test_missing_versions_are_named_with_their_commands(make_run, tmp_path, capsys):
+    run = make_run([ORIGINAL, PRUNED], multi=False)
+    made, flags = built(run), f"--dataset_name digits --model_name resnet18 --run_dir {tmp_path}"
     lines = capsys.readouterr().out.splitlines()
     assert list(made) == ["models", "C1", "C2"] and len(lines) == 4
     assert set(made["C1"].frame["model"]) == {"original", "pruning_0.9"}
@@ -228,47 +250,54 @@ def test_missing_versions_are_named_with_their_commands(tmp_path, capsys):
                 "--compress_degree 0.6 0.7 0.8;") in line
     assert lines[3].startswith("C3 is left out") and lines[3].endswith(f"run python -m attacks.mr {flags}")
     with pytest.raises(CompLeakError, match="python -m attacks.mr"):
-        tables.mr_table(layout)
+        tables.mr_table(run)
 
 
-def test_results_of_other_weights_are_left_out(tmp_path, capsys):
-    layout = make_run(tmp_path, [ORIGINAL, PRUNED, CLUSTERED])
-    path = layout.file(PRUNED, "target", "config.json")
-    write_json(path, {**read_json(path), "weights": "trained again"})
-    made = built(layout)
+@pytest.fixture(params=["trained and asked again", "trained again"])
+def change(request, train, edit_json):
+    """change(run, version): other answers, or a config.json that tells of other weights than those that answered."""
+    if "asked" in request.param:
+        return lambda run, version: train(run, version, seed=1)
+    return lambda run, version: edit_json(run.layout.file(version, "target", "config.json"), weights="others")
+
+
+def test_results_of_other_weights_are_left_out(make_run, change, capsys):
+    run = make_run([ORIGINAL, PRUNED, CLUSTERED])
+    change(run, PRUNED)
+    made = built(Run(run.layout))
     assert set(made["C1"].frame["model"]) == {"original", "clustering_4"}
     assert set(made["C2"].frame["version"]) == {"clustering_4"}
     assert "C3" not in made and "NR lacks pruning_0.6, pruning_0.7, pruning_0.8, pruning_0.9" in capsys.readouterr().out
 
 
-def test_pairs_with_another_original_are_left_out(tmp_path):
-    layout = make_run(tmp_path, [ORIGINAL, PRUNED], multi=False)
-    path = layout.file(ORIGINAL, "target", "config.json")
-    write_json(path, {**read_json(path), "weights": "trained again"})
-    made = built(layout)
+def test_pairs_with_another_original_are_left_out(make_run, change):
+    run = make_run([ORIGINAL, PRUNED], multi=False)
+    change(run, ORIGINAL)
+    made = built(Run(run.layout))
     assert "C2" not in made and set(made["C1"].frame["model"]) == {"pruning_0.9"}
 
 
-def test_main_prints_the_claims_and_where_they_come_from(tmp_path, capsys):
-    layout = make_run(tmp_path)
-    run_main(layout)
+def test_main_prints_the_claims_and_where_they_come_from(make_run, capsys):
+    run = make_run()
+    run_main(run)
     out = capsys.readouterr().out
     names = {f"{name}.{ending}" for name in ("models", "C1", "C2", "C3") for ending in ("md", "csv", "tex")}
-    assert {path.name for path in layout.tables.iterdir()} == names
+    assert {path.name for path in run.layout.tables.iterdir()} == names
     split = make_split(400, 0)
     for fact in (LABEL, "134 rows of the target, 67 of them members", "133 members", "seed 0", split.fingerprint,
                  "1 shadow model(s)", "RMIA with a = 0.5"):
         assert fact in " ".join(out.split())
-        assert fact in (layout.tables / "C1.md").read_text()
+        assert fact in (run.layout.tables / "C1.md").read_text()
     shown = out[out.index("C1  ") :].splitlines()[:-1]
     assert len(shown) > 60 and max(map(len, shown)) <= writing.WIDTH
 
 
-def test_reads_what_the_attack_scripts_write(tmp_path):
-    layout, member = make_run(tmp_path, [ORIGINAL], multi=False), np.arange(132) < 66
-    scores = np.random.default_rng(1).normal(size=132) + member
-    path, inputs = layout.result(ORIGINAL, "NR.json"), read_json(layout.result(ORIGINAL, "NR.json"))["inputs"]
-    metrics = evaluate_all({"RMIA": (scores, scores > 0.5)}, member, 0)
-    save(path, layout.result(ORIGINAL, "NR_scores.npz"), inputs, metrics, {"member": member, "RMIA": scores})
-    frame = built(layout)["C1"].frame
-    assert list(frame["auc"]) == [metrics["RMIA"]["auc"]] and not frame["tpr_resolvable"].any()
+def test_reads_what_the_attack_scripts_write(make_run):
+    run = make_run([ORIGINAL], multi=False)
+    run.layout.result(ORIGINAL, "NR.json").unlink()
+    attacked, _ = nr.attack_version(run, ORIGINAL, context_of(run), ["RMIA"])
+    _, member, scored = results.Results(run, ORIGINAL, "NR").scored(["RMIA"])
+    frame = built(run)["C1"].frame
+    assert list(frame["attack"]) == list(attacked["attacks"]) == ["RMIA"]
+    assert list(frame["auc"]) == [attacked["attacks"]["RMIA"]["auc"]] == [auc(scored["RMIA"].scores, member)]
+    assert not frame["tpr_resolvable"].any()
