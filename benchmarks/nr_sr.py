@@ -22,7 +22,8 @@ ALL = Row("nr_sr_all", "NR + SR of all nine models, SAMIA included, one GPU with
           "python -m benchmarks.nr_sr --all --device cuda")
 # What is timed: functions (module, name) that do not call one another.
 STAGES = {"SAMIA": [("samia", "train_samia"), ("samia", "samia_score")],
-          "forests fitted": [("classifiers", "fit_forest")], "classifiers scored": [("classifiers", "score")],
+          "forests fitted": [("classifiers", "fit_forest")],
+          "classifiers scored": [("classifiers", "score"), ("classifiers", "score_out_of_bag")],
           "logistic regressions fitted": [("classifiers", "fit_logistic")],
           "thresholds": [("nr", "_thresholds")], "RMIA": [("nr", "_rmia")],
           "metrics and their intervals": [("results", "evaluate_all")]}

@@ -7,6 +7,7 @@ import pytest
 import CompLeakNR
 import CompLeakSR
 from attacks import classifiers, mr, nr, sr
+from attacks.features import train_based_features
 from attacks.inputs import read_version, reference_game
 from common.errors import CompLeakError, UsageError
 from common.metrics import auc
@@ -87,6 +88,26 @@ def test_several_shadows_are_used_and_cross_fitted_by_shadow(made_up_run):
     _, swapped = sr.attack((original[0], original[1][1:]), (pruned[0], pruned[1][1:]), seed=0)
     assert not np.allclose(both["shadow_SR2"][: len(one["shadow_SR2"])], one["shadow_SR2"])
     assert not np.allclose(both["shadow_SR2"][len(one["shadow_SR2"]):], swapped["shadow_SR2"])
+
+
+def test_the_train_based_2_forest_that_nr_fitted_is_taken_as_it_is(made_up_run, monkeypatch):
+    layout = made_up_run([PRUNED], leak=1.0, n=1200)
+    original, (target, shadows) = sr_inputs(layout)
+    expected, for_multi = sr.attack(original, (target, shadows), seed=3)
+    fitted_on, scored = (train_based_features(one.posteriors, one.labels) for one in (*shadows, target))
+    forest = nr.fits(3)["RF"](fitted_on, shadows[0].member)
+    alone = classifiers.stand_in("train_based_2", forest, forest.score(scored), np.zeros(len(fitted_on)))
+    fits, fit = [], classifiers.fit_forest
+    monkeypatch.setattr(classifiers, "fit_forest", lambda *given: fits.append(given) or fit(*given))
+    found, again = sr.attack(original, (target, shadows), seed=3, alone=alone)
+    assert len(fits) == 2  # SR1's and SR2's
+    assert again.keys() == for_multi.keys() == {f"{side}_{name}{kind}" for name in ("SR2", "train_based_2")
+                                                for side, kind in (("target", ""), ("shadow", ""),
+                                                                   ("shadow", "_in_sample"))}
+    for name in again:
+        np.testing.assert_array_equal(again[name], for_multi[name])
+    for name in expected:
+        np.testing.assert_array_equal(found[name][0], expected[name][0])
 
 
 def test_samia_is_left_out_without_sensitivities(made_up_run, capsys):

@@ -22,14 +22,14 @@ TINY = {
     clustered_step: ["--steps", "1", "--batch_size", "2", "--repeats", "1"],
     training: ["--steps", "1", "--batch_size", "2", "--repeats", "1"],
     nr_sr: ["--scored", "60"],
-    growth: ["--rows", "120", "240", "--shadows", "1", "2", "--trees", "3"],
+    growth: ["--rows", "120", "240", "--shadows", "1", "2", "--trees", "40"],
     disk: ["--scored", "60"],
 }
 
 
 @pytest.fixture(autouse=True)
 def few_trees(monkeypatch):
-    monkeypatch.setattr(classifiers, "TREES", 5)
+    monkeypatch.setattr(classifiers, "TREES", 40)
 
 
 def measured(script, folder, name):
@@ -83,7 +83,7 @@ def test_growth_has_every_stage_at_every_size(tmp_path):
     record = measured(growth, tmp_path, "growth")
     assert list(record["figures"]["seconds_by_rows"]) == ["120", "240"]
     assert all(some > 0 for by in record["figures"]["seconds_by_rows"].values() for some in by.values())
-    assert classifiers.TREES == 5
+    assert classifiers.TREES == 40
 
 
 def test_disk_weighs_packed_models_and_finished_runs(tmp_path, monkeypatch):

@@ -29,7 +29,7 @@ def small():
     """Narrow networks, small forests, short trainings of the attack networks."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(NETWORKS, "resnet18", lambda classes: ResNet(classes, widths=(4, 8, 8, 16)))
-        patch.setattr(classifiers, "TREES", 10)
+        patch.setattr(classifiers, "TREES", 40)
         patch.setattr(ablation.mr, "GROUPS", {"pruned": [PRUNED]})
         train_network = samia.train_network
         patch.setattr("attacks.mr_network.train_network",

@@ -87,7 +87,7 @@ def _enter(log, body, args):
 def shrink(put=setattr):
     """Make everything small, and progress files frequent. put: setattr, or one that can be undone."""
     NETWORKS["resnet18"] = lambda classes: ResNet(classes, widths=(4, 8, 8, 16))
-    put(classifiers, "TREES", 10)
+    put(classifiers, "TREES", 40)
     put(training, "SAVE_EVERY", 0.05)
     put(nr, "train_samia", partial(nr.train_samia, epochs=5))
     put(mr, "train_multi", partial(mr.train_multi, epochs=5))
