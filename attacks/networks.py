@@ -13,7 +13,8 @@ from common.metrics import balanced_accuracy
 from common.seeds import derive_seed
 
 MOMENTUM, WEIGHT_DECAY, BATCH = 0.9, 5e-4, 128
-SCORING_BATCH = 2048
+# Rows scored at once; attention keeps a number for each pair of classes, so with many classes fewer rows.
+SCORING_BATCH, SCORING_PAIRS = 2048, 1_000_000
 
 
 class Dropout:
@@ -114,7 +115,8 @@ def accuracy_judge(inputs, member):
 
 def log_odds(network, inputs):
     """Log-odds of membership, the difference of the two logits. inputs [n,...] -> numpy [n] float64."""
+    rows = max(1, min(SCORING_BATCH, SCORING_PAIRS // inputs.shape[1] ** 2))
     with torch.no_grad():
-        parts = [network(part) for part in inputs.split(SCORING_BATCH)]
+        parts = [network(part) for part in inputs.split(rows)]
     logits = torch.cat(parts).double()
     return (logits[:, 1] - logits[:, 0]).cpu().numpy()
