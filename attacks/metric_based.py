@@ -11,7 +11,8 @@ def _logs_and_rests(posteriors):
     """ln p, 1 - p and ln(1 - p), exact to rounding even where p is within 1e-16 of 1.
 
     For the likeliest class the rest is summed from the other classes: 1 - p would lose its digits there, and
-    confident predictions, which are most members, would change places.
+    confident predictions, which are most members, would change places. Rounding depends on the order of the columns,
+    so callers sort them: equal posteriors must give equal scores, whatever class each belongs to.
 
     Args: posteriors [n,c] float64.
     Returns: three arrays [n,c]; -inf where a probability or a rest is 0.
@@ -35,7 +36,7 @@ def entropy_score(posteriors):
     Returns: [n] float64, at most 0.
     Source: Salem et al., NDSS 2019; Song and Mittal, USENIX Security 2021, section 4.1.
     """
-    posteriors = np.asarray(posteriors, dtype=np.float64)
+    posteriors = np.sort(np.asarray(posteriors, dtype=np.float64), axis=1)
     logs, _, _ = _logs_and_rests(posteriors)
     return _product(posteriors, logs).sum(1)
 
@@ -47,11 +48,15 @@ def modified_entropy_score(posteriors, labels):
     Returns: [n] float64, at most 0; -inf where the label's posterior is 0.
     Source: Song and Mittal, USENIX Security 2021, section 4.1.
     """
-    posteriors = np.asarray(posteriors, dtype=np.float64)
-    logs, rests, log_rests = _logs_and_rests(posteriors)
-    terms = _product(posteriors, log_rests)
+    ordered = np.array(posteriors, dtype=np.float64)
     true = np.arange(len(labels)), labels
-    terms[true] = _product(rests[true], logs[true])
+    of_label = ordered[true]
+    ordered[true] = -np.inf  # the label first, the other classes ascending
+    ordered.sort(axis=1)
+    ordered[:, 0] = of_label
+    logs, rests, log_rests = _logs_and_rests(ordered)
+    terms = _product(ordered, log_rests)
+    terms[:, 0] = _product(rests[:, 0], logs[:, 0])
     return terms.sum(1)
 
 

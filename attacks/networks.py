@@ -10,9 +10,11 @@ from tqdm import tqdm
 
 from common.errors import CompLeakError
 from common.metrics import balanced_accuracy
+from common.seeds import derive_seed
 
 MOMENTUM, WEIGHT_DECAY, BATCH = 0.9, 5e-4, 128
-SCORING_BATCH = 2048
+# Rows scored at once; attention keeps a number for each pair of classes, so with many classes fewer rows.
+SCORING_BATCH, SCORING_PAIRS = 2048, 1_000_000
 
 
 class Dropout:
@@ -42,9 +44,9 @@ class Dropout:
 
 
 def seeded(build, seed):
-    """build() with weights drawn from `seed`, leaving torch's own random state as it was."""
+    """build() with weights drawn for the role "weights" of `seed`, leaving torch's own random state as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(derive_seed(seed, "weights"))
         return build()
 
 
@@ -72,9 +74,10 @@ def train_network(network, inputs, member, learning_rate, dropout, seed, epochs,
     on every device. A last batch of a single row is left out, since BatchNorm cannot use it.
 
     Args: network with a `dropout` attribute to draw from; inputs [n,...] on its device; member [n] bool;
-        learning_rate; dropout probability; seed int; epochs int; name of the progress bar, or None for no bar;
-        batch_size, rows a step; judge: network -> number, or None: the epoch that it rates highest is kept (the first
-        if several) instead of the last, as the released protocol does; backward: sets a batch's gradients.
+        learning_rate; dropout probability; seed int, from which the roles "order" and "dropout" get their own; epochs
+        int; name of the progress bar, or None for no bar; batch_size, rows a step; judge: network -> number, or None:
+        the epoch that it rates highest is kept (the first if several) instead of the last, as the released protocol
+        does; backward: sets a batch's gradients.
     Returns: the network, in evaluation mode.
     Raises: CompLeakError unless there are members and non-members, one for each input.
     """
@@ -82,8 +85,8 @@ def train_network(network, inputs, member, learning_rate, dropout, seed, epochs,
     if len(targets) != len(inputs) or targets.min() == targets.max():
         raise CompLeakError(f"an attack network needs members and non-members, one row each: got {len(inputs)} rows, "
                             f"{int(targets.sum())} members of {len(targets)}")
-    order = torch.Generator().manual_seed(seed)
-    network.dropout = Dropout(dropout, seed, inputs.device)
+    order = torch.Generator().manual_seed(derive_seed(seed, "order"))
+    network.dropout = Dropout(dropout, derive_seed(seed, "dropout"), inputs.device)
     optimiser = torch.optim.SGD(network.parameters(), learning_rate, MOMENTUM, weight_decay=WEIGHT_DECAY, fused=True)
     best, kept = -math.inf, None
     with one_thread():
@@ -112,7 +115,8 @@ def accuracy_judge(inputs, member):
 
 def log_odds(network, inputs):
     """Log-odds of membership, the difference of the two logits. inputs [n,...] -> numpy [n] float64."""
+    rows = max(1, min(SCORING_BATCH, SCORING_PAIRS // inputs.shape[1] ** 2))
     with torch.no_grad():
-        parts = [network(part) for part in inputs.split(SCORING_BATCH)]
+        parts = [network(part) for part in inputs.split(rows)]
     logits = torch.cat(parts).double()
     return (logits[:, 1] - logits[:, 0]).cpu().numpy()

@@ -101,11 +101,12 @@ def backward_in_halves(pool, network, tokens, targets):
 
 def tokens(posteriors, sensitivity, labels, device):
     """(p_c, s_c, [c = y]) for each class. posteriors, sensitivity [n,c]; labels [n] -> [n,c,3] float32."""
-    posteriors = torch.as_tensor(posteriors, dtype=torch.float32)
-    sensitivity = torch.as_tensor(sensitivity, dtype=torch.float32)
+    posteriors, sensitivity = torch.as_tensor(posteriors), torch.as_tensor(sensitivity)
     assert posteriors.shape == sensitivity.shape, "a sensitivity for each posterior"
-    labels = F.one_hot(torch.as_tensor(labels).long(), posteriors.shape[1]).float()
-    return torch.stack([posteriors, sensitivity, labels], 2).to(device)
+    found = torch.zeros(*posteriors.shape, 3)
+    found[..., 0], found[..., 1] = posteriors, sensitivity
+    found[torch.arange(len(found)), torch.as_tensor(labels).long(), 2] = 1
+    return found.to(device)
 
 
 def train_samia(posteriors, sensitivity, labels, member, seed, device, epochs=100, progress=True, batch_size=BATCH,

@@ -1,6 +1,8 @@
 """The train-based attacks: a classifier on posteriors, without the label (Shokri et al.) or with it (Nasr et al.)."""
+import numpy as np
+
 from attacks.attack import Attack, Scored
-from attacks.classifiers import FITS, cross_fit
+from attacks.classifiers import FITS, cross_fit, equal_rows
 from attacks.features import train_based_features
 from common.seeds import derive_seed
 
@@ -8,15 +10,17 @@ from common.seeds import derive_seed
 def classify(fitted_on, scored, attacked, kind, seed, aggregated=False):
     """The Scored of a classifier; fitted_on [Σm, d]: the shadows' features, scored [m, d]: the target's.
 
-    kind: "LR" or "RF". aggregated: with scores of the shadows' rows too, which MR takes for its inputs.
+    kind: "LR" or "RF". aggregated: with a forest's scores of its own rows too, for the released protocol's MR.
     """
     member, fit = attacked.stacked("member"), FITS[kind](seed)
-    classifier = fit(fitted_on, member)
+    classifier, groups = fit(fitted_on, member), attacked.groups
     scores = classifier.score(scored)
-    if not aggregated:
-        return Scored(scores, scores > 0.5)
-    on_shadow = cross_fit(fit, fitted_on, member, derive_seed(seed, "folds"), groups=attacked.groups)
-    return Scored(scores, scores > 0.5, on_shadow, classifier.score(fitted_on))
+    if kind == "RF":
+        on_shadow = classifier.score_unseen(np.zeros(len(member)) if groups is None else groups)
+    else:
+        twins = equal_rows(fitted_on, attacked.stacked("labels")) if groups is None else None
+        on_shadow = cross_fit(fit, fitted_on, member, derive_seed(seed, "folds"), groups=groups, twins=twins)
+    return Scored(scores, scores > 0.5, on_shadow, classifier.score(fitted_on) if aggregated else None)
 
 
 def _attack(number, kind):

@@ -170,14 +170,19 @@ def delong_difference(components, against):
 
 
 def two_sided(difference, error):
-    """Two-sided p of a difference with a normal standard error; without any spread there is nothing to test: 1."""
-    return float(2 * norm.sf(abs(difference) / error)) if error > 0 else 1.0
+    """Two-sided p of a difference with a normal standard error.
+
+    Without any spread a difference is certain (p = 0), and where there is none there is nothing to test (p = 1).
+    """
+    if error == 0:
+        return float(abs(difference) < ROUNDING)
+    return float(2 * norm.sf(abs(difference) / error))
 
 
 def delong(scores_a, scores_b, member):
     """DeLong's paired test of two attacks' AUCs on the same points.
 
-    Where the difference has no variance (the same ranking twice) there is nothing to test, and p is 1.
+    Where the difference has no variance, p is 1 if it is 0 (the same ranking twice) and 0 if it is not.
 
     Args: scores_a [n], scores_b [n], member [n] bool.
     Returns: {"difference" (a minus b, fraction), "standard_error", "p" (two-sided)}.

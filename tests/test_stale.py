@@ -57,7 +57,7 @@ def test_every_flag_is_known_to_change_results_or_nothing(command, monkeypatch):
 @pytest.fixture
 def run(made_up_run, monkeypatch):
     """A run of three versions with NR, SR and MR."""
-    monkeypatch.setattr(classifiers, "TREES", 5)
+    monkeypatch.setattr(classifiers, "TREES", 40)
     run, context = Run(made_up_run([PRUNED, CLUSTERED, mr.INT8], leak=1.0, n=600)), Context(0)
     for version in VERSIONS:
         nr.attack_version(run, version, context, NAMES)

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import StratifiedKFold
 
 from attacks import classifiers
@@ -147,6 +148,71 @@ def test_in_sample_noise_does_not_leak_into_cross_fitted_scores():
     in_sample = auc(forest(features, member).score(features), member)
     crossed = auc(cross_fit(forest, features, member, seed=0), member)
     assert in_sample > 0.7 and abs(crossed - 0.5) < 0.1
+
+
+@pytest.mark.parametrize(("n", "cores"), [(200, 1), (2 * classifiers.BLOCK + 1, 2), (3 * classifiers.BLOCK + 5, 3)])
+def test_out_of_bag_scores_are_scikit_learns_to_the_last_digit_on_any_number_of_cores(monkeypatch, n, cores):
+    monkeypatch.setattr(classifiers, "cpu_count", lambda: cores)
+    monkeypatch.setattr(classifiers, "BAGS", 7)
+    features, member = rows(0, n, 0.3)
+    plain = RandomForestClassifier(40, min_samples_leaf=30, random_state=5, oob_score=True).fit(
+        features.astype(np.float32), member)
+    scores = fit_forest(features, member, 5).score_out_of_bag()
+    np.testing.assert_array_equal(scores, plain.oob_decision_function_[:, 1])
+
+
+def test_out_of_bag_scores_of_noise_know_nothing_and_of_a_signal_resemble_cross_fitted_ones():
+    features, member = rows(5, 600, 0.0)
+    assert abs(auc(forest(features, member).score_out_of_bag(), member) - 0.5) < 0.1
+    features, member = rows(6, 1000, 0.5)
+    unseen, crossed = forest(features, member).score_out_of_bag(), cross_fit(forest, features, member, seed=0)
+    assert abs(auc(unseen, member) - auc(crossed, member)) < 0.02 and np.corrcoef(unseen, crossed)[0, 1] > 0.95
+
+
+def test_a_tree_that_saw_a_twin_does_not_score_the_row():
+    features, member = rows(0, 300, 0.3)
+    fitted, twins = fit_forest(features, member, 0), np.arange(300)
+    twins[7] = twins[5]
+    drawn = [set(some.tolist()) for some in fitted.estimator.estimators_samples_]
+    for row in (5, 7, 8):
+        kin = set(np.flatnonzero(twins == twins[row]).tolist())
+        free = [tree for tree, some in zip(fitted.estimator.estimators_, drawn, strict=True) if not kin & some]
+        expected = np.mean([tree.predict_proba(features[[row]].astype(np.float32))[0, 1] for tree in free])
+        assert fitted.score_out_of_bag(twins)[row] == pytest.approx(expected, abs=1e-12)
+
+
+def test_rows_that_every_tree_saw_are_an_error(monkeypatch):
+    monkeypatch.setattr(classifiers, "TREES", 2)
+    with pytest.raises(CompLeakError, match="rows are in the bootstrap sample of each of 2 trees"):
+        forest(*rows(0, 200, 0.3)).score_out_of_bag()
+
+
+def test_with_several_shadows_unseen_means_the_whole_shadow():
+    features, member = rows(0, 300, 0.3)
+    groups = np.repeat([0, 1], 150)
+    expected = cross_fit(forest, features, member, seed=0, groups=groups)
+    np.testing.assert_array_equal(forest(features, member).score_unseen(groups), expected)
+    np.testing.assert_array_equal(forest(features, member).score_unseen(np.zeros(300)),
+                                  forest(features, member).score_out_of_bag())
+
+
+def test_twins_share_a_fold_and_lone_rows_keep_theirs():
+    member, log, plain = np.arange(100) % 2 == 0, [], []
+    twins = np.arange(100)
+    twins[[90, 93, 40]] = 11
+    cross_fit(Recorder(log), np.arange(100.0)[:, None], member, seed=3, twins=twins)
+    (fold,) = [left_out for left_out in log if 11 in left_out]
+    assert {11, 40, 90, 93} <= set(fold) and sorted(sum(log, [])) == list(range(100)) and len(log) == 5
+    cross_fit(Recorder(plain), np.arange(100.0)[:, None], member, seed=3)
+    again = []
+    cross_fit(Recorder(again), np.arange(100.0)[:, None], member, seed=3, twins=np.arange(100)[::-1])
+    assert again == plain
+
+
+def test_equal_rows_are_those_with_the_same_features_and_label():
+    features = np.array([[0.1, 0.9], [0.2, 0.8], [0.1, 0.9], [0.1, 0.9]])
+    first, second, third, other = classifiers.equal_rows(features, np.array([1, 1, 1, 0]))
+    assert first == third and len({first, second, other}) == 3
 
 
 def test_unusable_input_is_refused():

@@ -12,7 +12,7 @@ from attacks.metric_based import (
     modified_entropy_score,
 )
 from common.errors import CompLeakError
-from common.metrics import balanced_accuracy
+from common.metrics import auc, balanced_accuracy
 
 
 def test_check_value_of_modified_entropy():
@@ -44,6 +44,24 @@ def test_confident_predictions_keep_their_order():
         assert np.isfinite(score).all() and (np.diff(score) > 0).all()
     wrong = modified_entropy_score(p, np.ones(len(p), int))
     assert np.isfinite(wrong).all() and (np.diff(wrong) < 0).all()
+
+
+@pytest.mark.parametrize("row", [[0.1] * 10, [0.3, 0.3, 0.25, 0.1, 0.05], [1 - 3e-17, 1e-17, 2e-17, 0.0]])
+def test_equal_posteriors_give_equal_scores_whatever_the_classes(row):
+    """Rounding must not break ties: a model that answers the same to everyone knows nothing."""
+    rng = np.random.default_rng(0)
+    order = rng.permuted(np.tile(np.arange(len(row)), (200, 1)), axis=1)
+    posteriors = np.array(row)[order]
+    assert len(np.unique(entropy_score(posteriors))) == 1
+    for of_label in np.unique(row):
+        labels = np.array([rng.choice(np.flatnonzero(some == of_label)) for some in posteriors])
+        assert len(np.unique(modified_entropy_score(posteriors, labels))) == 1
+
+
+def test_constant_posteriors_are_a_coin():
+    member, labels = np.arange(1000) % 2 == 0, np.random.default_rng(0).integers(10, size=1000)
+    posteriors = np.full((1000, 10), 0.1)
+    assert auc(entropy_score(posteriors), member) == auc(modified_entropy_score(posteriors, labels), member) == 0.5
 
 
 def test_loss_and_correctness():

@@ -1,6 +1,8 @@
 """attacks/samia.py: the written-out network is torch's own, learns, and repeats."""
 
 import math
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -10,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from attacks import samia
+from attacks import networks, samia
 from attacks.networks import Dropout
 from attacks.samia import Samia, samia_score, train_samia
 from common.errors import CompLeakError
@@ -158,12 +160,34 @@ def test_training_repeats_bit_for_bit_on_any_threads_follows_its_seed_and_leaves
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_scores_do_not_depend_on_the_scoring_batch(monkeypatch):
-    network = train_samia(*outputs(0, 200, 1.0), seed=0, device="cpu", epochs=1, progress=False)
-    test = outputs(1, 50, 1.0)[:3]
+@pytest.mark.parametrize(("name", "value"), [("SCORING_BATCH", 7), ("SCORING_PAIRS", 7 * 4**2), ("SCORING_PAIRS", 1)])
+def test_scores_do_not_depend_on_the_scoring_batch(monkeypatch, name, value):
+    network, test = networks.seeded(lambda: Samia(4).eval(), 0), outputs(1, 50, 1.0)[:3]
     whole = samia_score(network, *test)
-    monkeypatch.setattr(samia, "SCORING_BATCH", 7)
+    monkeypatch.setattr(networks, name, value)
+    asked, forward = [], Samia.forward
+    monkeypatch.setattr(Samia, "forward", lambda self, tokens: asked.append(len(tokens)) or forward(self, tokens))
     np.testing.assert_allclose(samia_score(network, *test), whole, atol=1e-5)
+    assert max(asked) == min(value, 7)
+
+
+MEMORY = """
+import resource
+import torch
+from attacks import networks, samia
+torch.set_num_threads(1)
+network, rows = samia.Samia({classes}).eval(), torch.zeros(2048, {classes}, 3)
+networks.log_odds(network, rows[:1])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+networks.log_odds(network, rows)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_scoring_many_classes_takes_less_than_300_mb(root):
+    """In a process of its own, whose highest memory nothing else has raised."""
+    done = subprocess.run([sys.executable, "-c", MEMORY.format(classes=100)], cwd=root, capture_output=True, text=True)
+    assert int(done.stdout) / 1000 < 300, done.stderr
 
 
 def test_one_kind_of_points_is_refused():

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from attacks.classifiers import fit_forest, fit_logistic
+from attacks import classifiers
+from attacks.classifiers import cross_fit, fit_forest, fit_logistic
 from attacks.features import softmax64, sr_features, train_based_features
 from attacks.metric_based import (
     correctness_score,
@@ -17,6 +18,7 @@ from attacks.metric_based import (
     loss_score,
     modified_entropy_score,
 )
+from attacks.mr_network import multi_score, train_multi
 from attacks.rmia import population_score, ratio
 from common.metrics import auc, balanced_accuracy, tpr_at_fpr
 
@@ -99,6 +101,27 @@ def test_classifiers(key):
     # A forest's own noise moves the TPR (ten points of a thousand), so its tolerance there is wide.
     assert tpr_at_fpr(scores, member) == pytest.approx(ANSWERS[key]["tpr"], abs=0.015 if forest else 0.002)
     assert balanced_accuracy(scores > 0.5, member) == pytest.approx(ANSWERS[key]["acc"], abs=tolerance)
+
+
+def test_stacking_on_out_of_bag_scores_equals_stacking_on_refitted_ones(monkeypatch):
+    """MR's network on both versions' SR2 forests: one fit each instead of six, the same AUC on the target."""
+    monkeypatch.setattr(classifiers, "TREES", 60)
+    member, found = OUTPUTS["shadow_member"], {"out of bag": [], "refitted": []}
+    target_scores, losses = [], {world: [] for world in WORLDS}
+    for version in ("pruning_0.6", "clustering_8"):
+        shadow, target = classifier_features(f"original+{version}/SR2/rf")
+        forest = fit_forest(shadow, member, 0)
+        found["out of bag"].append(forest.score_out_of_bag())
+        found["refitted"].append(cross_fit(lambda x, y: fit_forest(x, y, 0), shadow, member, seed=0))
+        target_scores.append(forest.score(target))
+        for world in WORLDS:
+            losses[world].append(-metric_score("loss", world, version))
+    areas = {}
+    for how, scores in found.items():
+        network = train_multi(np.transpose(scores), np.transpose(losses["shadow"]), member, 0, "cpu", epochs=20)
+        log_odds = multi_score(network, np.transpose(target_scores), np.transpose(losses["target"]))
+        areas[how] = auc(log_odds, OUTPUTS["target_member"])
+    assert areas["out of bag"] == pytest.approx(areas["refitted"], abs=0.002) and areas["out of bag"] > 0.78
 
 
 def rmia_ratios(a):

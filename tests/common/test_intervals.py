@@ -131,6 +131,22 @@ def test_delong_of_the_same_ranking_has_no_variance():
     assert intervals.delong(scores, 2 * scores + 1, member) == {"difference": 0.0, "standard_error": 0.0, "p": 1.0}
 
 
+@pytest.mark.parametrize(("difference", "error", "p"), [(0.0, 0.0, 1.0), (0.3, 0.0, 0.0), (-1e-9, 0.0, 0.0),
+                                                        (1e-17, 0.0, 1.0), (0.0, 0.1, 1.0), (0.196, 0.1, 0.05),
+                                                        (-0.196, 0.1, 0.05)])
+def test_two_sided_p_without_spread_is_the_limit_of_a_small_one(difference, error, p):
+    assert intervals.two_sided(difference, error) == pytest.approx(p, abs=1e-4)
+    if error == 0:
+        assert intervals.two_sided(difference, 1e-12) == pytest.approx(p, abs=1e-4)
+
+
+def test_delong_of_a_certain_difference_is_certain():
+    """One attack is always right and the other always wrong: no resample could say otherwise."""
+    member = np.arange(40) < 20
+    right = member.astype(float)
+    assert intervals.delong(right, -right, member) == {"difference": 1.0, "standard_error": 0.0, "p": 0.0}
+
+
 def test_delong_needs_two_of_each():
     with pytest.raises(CompLeakError, match="two members"):
         intervals.delong([1, 2, 3], [3, 2, 1], [True, False, False])

@@ -1,0 +1,70 @@
+"""Peak memory of NR, SR and SAMIA on data sets of many classes, on made-up answers."""
+import contextlib
+import io
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from attacks import classifiers
+from attacks.samia import samia_score, train_samia
+from benchmarks.common import Row, parse, parser, rounded, save
+from benchmarks.made_up import write_run
+from benchmarks.nr_sr import commands
+from common.command import positive, run
+from common.errors import CompLeakError
+from common.paths import Layout, Version
+
+GOAL = 2.0
+ROW = Row("memory", "peak memory of the attacks on one version, 10,000 + 10,000 points, 100 and 200 classes",
+          f"≤ {GOAL:.0f} GB of one process, PyTorch included", "python -m benchmarks.memory")
+PRUNED = [Version("pruning", "0.6")]
+
+
+def attack(folder, classes, rows, trees):
+    """NR and SR of the run in a folder, and an epoch of SAMIA with its scores; prints this process's peak in GB."""
+    classifiers.TREES, cpu = trees, torch.device("cpu")
+    with contextlib.redirect_stdout(io.StringIO()):
+        for command, argv in commands(Layout(Path(folder), "cifar10", "resnet18"), PRUNED, cpu):
+            command(argv)
+    rng = np.random.default_rng(0)
+    posteriors, sensitivity = (rng.random((rows, classes), dtype=np.float32) for _ in range(2))
+    labels = rng.integers(classes, size=rows)
+    few = slice(min(rows, 512))  # a step needs no more however many there are
+    network = train_samia(posteriors[few], sensitivity[few], labels[few], np.arange(rows)[few] % 2 == 0, 0, cpu, 1,
+                          progress=False)
+    samia_score(network, posteriors, sensitivity, labels)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+
+
+def peak(classes, scored, trees):
+    """Highest memory in GB of a process that attacks one version, on answers that another process made up."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_run(Path(folder), PRUNED, scored, classes=classes)
+        code = f"from benchmarks.memory import attack; attack({folder!r}, {classes}, {2 * scored}, {trees})"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    if done.returncode:
+        raise CompLeakError(f"the attacks on {classes} classes failed: {done.stderr.strip().splitlines()[-1:]}")
+    return float(done.stdout)
+
+
+def main(argv=None):
+    p = parser(__doc__, device=None)
+    p.add_argument("--classes", type=positive(int, least=2), nargs="+", default=[100, 200],
+                   help="numbers of classes (default: 100 200)")
+    p.add_argument("--scored", type=positive(int, least=60), default=10_000,
+                   help="members, and as many non-members, a world (default: 10000, the most that are scored)")
+    p.add_argument("--trees", type=positive(int), default=classifiers.TREES, help="trees a forest (default: 500)")
+    args = parse(p, argv)
+    peaks = {classes: peak(classes, args.scored, args.trees) for classes in args.classes}
+    save(ROW, args, torch.device("cpu"), ", ".join(f"{some:.2f} GB ({classes})" for classes, some in peaks.items()),
+         max(peaks.values()) <= GOAL, rounded({f"{classes}_classes_gb": some for classes, some in peaks.items()}),
+         {"scored": args.scored, "trees": args.trees})
+
+
+if __name__ == "__main__":
+    run(main)
