@@ -1,12 +1,25 @@
 """The table of all benchmarks, from the JSON that they left: goal, measured, command."""
-from benchmarks import artifact, clustered_step, disk, growth, kmeans, nr_sr, rmia, samia, training
+from benchmarks import (
+    artifact,
+    clustered_step,
+    disk,
+    growth,
+    kmeans,
+    loaded,
+    memory,
+    nr_sr,
+    rmia,
+    samia,
+    startup,
+    training,
+)
 from benchmarks.common import FORMAT, parser
 from common.command import run
 from common.files import atomic, read_json
 from models.hints import mending
 
 ROWS = (artifact.ROW, training.GPU, training.CPU, nr_sr.ONE, samia.ROW, nr_sr.ALL, rmia.ROW, kmeans.ROW,
-        clustered_step.ROW, disk.ROW, growth.ROW)
+        clustered_step.ROW, disk.ROW, growth.ROW, loaded.ROW, startup.ROW, memory.ROW)
 
 
 def table(folder):

@@ -1,5 +1,7 @@
 """benchmarks/: every script on tiny settings, and the table of what they leave."""
 import json
+import subprocess
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,12 +11,27 @@ import CompLeakSR
 from attacks import classifiers
 from attacks.inputs import read_version
 from attacks.metric_based import loss_score
-from benchmarks import artifact, clustered_step, disk, growth, kmeans, nr_sr, rmia, samia, table, training
+from benchmarks import (
+    artifact,
+    clustered_step,
+    disk,
+    growth,
+    kmeans,
+    loaded,
+    memory,
+    nr_sr,
+    rmia,
+    samia,
+    startup,
+    table,
+    training,
+)
 from benchmarks.made_up import write_run
 from common.errors import CompLeakError, UsageError
 from common.files import read_json, write_json
 from common.metrics import auc
 from common.paths import ORIGINAL, Layout, Version
+from common.threads import CHOICES
 from models.compression import paper_versions
 from models.run import Run
 
@@ -24,14 +41,17 @@ TINY = {
     clustered_step: ["--steps", "1", "--batch_size", "2", "--repeats", "1"],
     training: ["--steps", "1", "--batch_size", "2", "--repeats", "1"],
     nr_sr: ["--scored", "60"],
-    growth: ["--rows", "120", "240", "--shadows", "1", "2", "--trees", "3"],
+    growth: ["--rows", "120", "240", "--shadows", "1", "2", "--trees", "40"],
     disk: ["--scored", "60"],
+    loaded: ["--steps", "1", "--spinning_steps", "1", "--batch_size", "2"],
+    memory: ["--classes", "12", "--scored", "60", "--trees", "40"],
+    startup: ["--repeats", "1"],
 }
 
 
 @pytest.fixture(autouse=True)
 def few_trees(monkeypatch):
-    monkeypatch.setattr(classifiers, "TREES", 5)
+    monkeypatch.setattr(classifiers, "TREES", 40)
 
 
 def measured(script, folder, name):
@@ -85,7 +105,50 @@ def test_growth_has_every_stage_at_every_size(tmp_path):
     record = measured(growth, tmp_path, "growth")
     assert list(record["figures"]["seconds_by_rows"]) == ["120", "240"]
     assert all(some > 0 for by in record["figures"]["seconds_by_rows"].values() for some in by.values())
-    assert classifiers.TREES == 5
+    assert classifiers.TREES == 40
+
+
+def test_a_loaded_step_is_timed_beside_busy_processes_and_leaves_none(tmp_path, monkeypatch):
+    started, beside, popen = [], [], subprocess.Popen
+
+    def timed(count, batch, environment):
+        beside.append(sum(one.poll() is None for one in started))
+        return 1.0 + beside[-1], 2.0 + beside[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", lambda *a, **more: started.append(popen(*a, **more)) or started[-1])
+    monkeypatch.setattr(loaded, "in_process", timed)
+    figures = measured(loaded, tmp_path, "loaded")["figures"]
+    assert beside == [0, 0, loaded.BUSY, loaded.BUSY] and all(one.poll() is not None for one in started)
+    assert figures["ratio"] == pytest.approx(figures["loaded_s"] / figures["idle_s"]) == 4.0
+
+
+def test_steps_are_timed_in_a_process_of_their_own():
+    fastest, mean = loaded.in_process(2, 2, {})
+    assert 0 < fastest <= mean
+
+
+def test_each_way_of_waiting_has_a_process_of_its_own(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(loaded.subprocess, "run", lambda *_, env, **__: chosen.append(env) or SimpleNamespace(
+        returncode=0, stdout="[1.0, 3.0]"))
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert loaded.in_process(2, 2, loaded.SPINNING) == loaded.in_process(2, 2, {}) == (1.0, 2.0)
+    assert chosen[0]["GOMP_SPINCOUNT"] == "300000" and not set(CHOICES) & set(chosen[1])
+
+
+def test_memory_is_that_of_a_process_that_attacks(tmp_path):
+    figures = measured(memory, tmp_path, "memory")["figures"]
+    assert 0.1 < figures["12_classes_gb"] < 2
+
+
+def test_startup_of_help_and_of_a_finished_stage(tmp_path, monkeypatch):
+    asked, command = [], startup.command
+    monkeypatch.setattr(startup, "command", lambda words, folder: asked.append(words))
+    figures = measured(startup, tmp_path, "startup")["figures"]
+    assert 0 < figures["help_s"] and 0 < figures["finished_s"]
+    assert asked == 2 * [["--help"], [*startup.FINISHED, "--run_dir", "run"]]
+    with pytest.raises(CompLeakError, match="train.py --lr none failed"):
+        command(["--lr", "none"], tmp_path)
 
 
 def test_disk_weighs_packed_models_and_finished_runs(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""attacks/ablation.py on a tiny run: each choice moves what it should, and nothing else; finished work stays."""
+"""evaluation/ablation.py on a tiny run: each choice moves what it should, and nothing else; finished work stays."""
 import json
 import shutil
 
@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import train
-from attacks import classifiers, samia
+from attacks import classifiers, mr, samia
+from attacks.attack import Context
 from common.errors import CompLeakError, UsageError
-from common.files import read_json, write_json
+from common.files import load_arrays, read_json, write_json
 from common.metrics import interpolated_tpr, roc
 from common.paths import ORIGINAL, Layout, Version
 from evaluation import ablation
@@ -18,6 +19,7 @@ from models.networks import NETWORKS
 from models.networks.resnet import ResNet
 from models.networks.units import Network
 from models.queries import load_queries
+from models.run import Run
 from pruning import prune
 
 TINY = ["--dataset_name", "digits", "--device", "cpu", "--amp", "off", "--query_rows", "scored", "--no-sensitivity"]
@@ -30,20 +32,33 @@ def small():
     """Narrow networks, small forests, short trainings of the attack networks."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(NETWORKS, "resnet18", Network(lambda classes, width: ResNet(classes, (4, 8, 8, 16)), "toy"))
-        patch.setattr(classifiers, "TREES", 10)
-        patch.setattr(ablation.mr, "GROUPS", {"pruned": [PRUNED]})
+        patch.setattr(classifiers, "TREES", 40)
+        patch.setattr(mr, "paper_groups", lambda: {"pruned": [PRUNED]})
         train_network = samia.train_network
         patch.setattr("attacks.mr_network.train_network",
                       lambda *args, **more: train_network(*args[:6], 3, *args[7:], **more))
         yield
 
 
+def train_small(folder, *flags):
+    train.main([*TINY, "--image_size", "12", "--train_size", "150", "--epochs", "2", "--lr", "0.05", "--run_dir",
+                str(folder), *flags])
+
+
+def prune_small(folder, *flags):
+    prune.main([*TINY, "--prune_epochs", "1", "--lr", "0.01", "--run_dir", str(folder), *flags])
+
+
 def make(folder, protocol_name="sound", seed=0, fine_tuning=1):
     """A run of original and pruned_0.6; returns its folder as text."""
-    train.main([*TINY, "--image_size", "12", "--train_size", "150", "--epochs", "2", "--lr", "0.05", "--run_dir",
-                str(folder), "--protocol", protocol_name, "--seed", str(seed)])
-    prune.main([*TINY, "--prune_epochs", str(fine_tuning), "--lr", "0.01", "--run_dir", str(folder)])
+    train_small(folder, "--protocol", protocol_name, "--seed", str(seed))
+    prune_small(folder, "--prune_epochs", str(fine_tuning))
     return str(folder)
+
+
+def asked_for(versions=(), choices=()):
+    """The Ablation of a command line with these choices and versions."""
+    return ablation.Ablation(choices, versions, Context(0), None, None, None)
 
 
 @pytest.fixture(scope="module")
@@ -73,11 +88,24 @@ def test_queries_of_members_alone_change_as_in_a_run_of_that_protocol(ablated, t
         before, after = (load_queries(one.file(version, "target", "queries.npz")) for one in (layout, copy))
         assert np.array_equal(before.logits[~before.member], after.logits[~after.member])
         assert (before.logits[before.member] != after.logits[after.member]).any(1).mean() > 0.9
-    train.main([*TINY, "--image_size", "12", "--train_size", "150", "--epochs", "2", "--lr", "0.05", "--run_dir",
-                str(tmp_path), "--protocol", "augmented_members"])
+    train_small(tmp_path, "--protocol", "augmented_members")
     whole = load_queries(Layout(tmp_path, "digits", "resnet18").file(ORIGINAL, "target", "queries.npz"))
     mine = load_queries(copy.file(ORIGINAL, "target", "queries.npz"))
     assert np.allclose(whole.logits, mine.logits, atol=1e-4) and whole.meta == mine.meta
+
+
+def test_sensitivities_are_asked_anew_where_the_run_has_them(ablated, tmp_path):
+    layout = Layout(shutil.copytree(ablated[0].run_dir, tmp_path / "copy"), "digits", "resnet18")
+    train_small(layout.run_dir, "--sensitivity")
+    choices = frozenset({"augmented_members"})
+    copy = ablation.derive(Run(layout), [ORIGINAL], choices)
+    ablation.ask_anew(Run(layout), copy, asked_for(choices=tuple(choices)))
+    (before, meta), (after, other_meta) = (load_arrays(one.file(ORIGINAL, "target", "sensitivity.npz"))
+                                           for one in (layout, copy.layout))
+    member = np.isin(before["index"], copy.split.target.members)
+    assert np.array_equal(before["sensitivity"][~member], after["sensitivity"][~member])
+    assert (before["sensitivity"][member] != after["sensitivity"][member]).any(1).mean() > 0.9
+    assert other_meta == {**meta, "augmented_members": True}
 
 
 def test_weights_are_shared_and_the_sound_run_is_left_alone(ablated):
@@ -86,7 +114,8 @@ def test_weights_are_shared_and_the_sound_run_is_left_alone(ablated):
         copy = Layout(layout.run_dir / "ablation" / choice, "digits", "resnet18")
         assert copy.file(PRUNED, "target", "weights.pt").samefile(layout.file(PRUNED, "target", "weights.pt"))
     assert json.loads(layout.result(ORIGINAL, "split.json").read_text())["run"]["protocol"] == "sound"
-    assert "protocol" not in json.loads(layout.result(PRUNED, "SR.json").read_text())["inputs"]
+    attacks = json.loads(layout.result(PRUNED, "SR.json").read_text())["attacks"]
+    assert len(attacks) == 4 and all(metrics["inputs"]["protocol"] == [] for metrics in attacks.values())
 
 
 def test_each_choice_moves_its_own_settings(ablated):
@@ -101,10 +130,10 @@ def test_each_choice_moves_its_own_settings(ablated):
 
 
 def test_the_table_shows_every_choice_with_its_words(ablated):
-    made = ablation.table(ablated[0])
+    made = ablation.table(Run(ablated[0]))
     assert any(protocol.CHOICES["augmented_members"] in heading for heading in made.blocks)
     assert (ablated[0].tables / "ablation.md").read_text().count("→") == 3 * len(made.frame) + 1
-    assert ablation.table(ablated[1]) is None
+    assert ablation.table(Run(ablated[1])) is None
     assert all(protocol.CHOICES[one] in describe(f"best_epoch+{one}") for one in ("best_epoch", "l2_term"))
     assert "trained under them" in describe("released") and "no models of their own" in describe("together")
 
@@ -118,49 +147,58 @@ def test_a_second_run_repeats_nothing(ablated, capsys):
     assert {path: path.stat().st_mtime_ns for path in watched} == before
 
 
-def test_fewer_versions_do_not_make_the_runs_own_results_smaller(ablated):
-    layout, path = ablated[0], ablated[0].result(ORIGINAL, "MR.json")
-    whole = path.read_bytes()
-    saved = read_json(path)
-    write_json(path, {**saved, "inputs": {**saved["inputs"], "groups": {**saved["inputs"]["groups"], "other": []}}})
-    with_more = path.read_bytes()
+def test_results_of_other_groups_stay(ablated):
+    layout = ablated[0]
+    files = [layout.result(ORIGINAL, name) for name in ("MR.json", "MR_scores.npz")]
+    whole = [path.read_bytes() for path in files]
+    mr.attack_groups(Run(layout), Context(0), {"other": [PRUNED]})
+    with_more = [path.read_bytes() for path in files]
+    assert list(read_json(files[0])["attacks"]) == [
+        f"{group}, {knows} the original" for group in ("other", "pruned") for knows in ("with", "without")]
     ablation.main([*FLAGS, "--run_dir", str(layout.run_dir), "--choices", "interpolated_tpr"])
-    assert path.read_bytes() == with_more
-    path.write_bytes(whole)
+    assert read_json(files[0])["attacks"].keys() >= {"other, with the original", "other, without the original"}
+    assert [path.read_bytes() for path in files] == with_more
+    for path, content in zip(files, whole, strict=True):
+        path.write_bytes(content)
 
 
 def test_mr_takes_all_versions_where_they_fill_no_group(ablated, monkeypatch):
-    layout, taken = ablated[0], []
-    monkeypatch.setattr(ablation.mr, "GROUPS", {"pruned four": [Version("pruning", d) for d in ("0.6", "0.7")]})
-    monkeypatch.setattr(ablation.mr, "attack_groups", lambda *args: taken.append(args[3]))
-    monkeypatch.setattr(ablation.CompLeakSR, "attack_version", lambda *args: None)
-    args = ablation.arguments([*FLAGS, "--run_dir", str(layout.run_dir)])
+    run, taken = Run(ablated[0]), []
+    monkeypatch.setattr(mr, "paper_groups", lambda: {"pruned four": [Version("pruning", d) for d in ("0.6", "0.7")]})
+    monkeypatch.setattr(mr, "attack_groups", lambda *args: taken.append(args[2]))
+    monkeypatch.setattr(ablation.sr, "attack_version", lambda *args, **more: None)
     pair = [PRUNED, Version("quantization", "int8")]
     for versions in ([PRUNED], pair, [PRUNED, Version("pruning", "0.7")]):
-        ablation.attack(layout, versions, args)
+        ablation.attack(run, versions, asked_for(versions))
     assert taken == [{"all 2": pair}, {"pruned four": [PRUNED, Version("pruning", "0.7")]}]
 
 
 def test_versions_that_fill_no_group_are_attacked_beside_a_run_that_has_groups(ablated, tmp_path, monkeypatch):
-    layout = Layout(shutil.copytree(ablated[0].run_dir, tmp_path / "copy"), "digits", "resnet18")
-    prune.main([*TINY, "--prune_epochs", "1", "--lr", "0.01", "--prune_sparsity", "0.7", "--run_dir",
-                str(layout.run_dir)])
-    monkeypatch.setattr(ablation.mr, "GROUPS", {"pruned four": [Version("pruning", d) for d in ("0.6", "0.8")]})
-    before = layout.result(ORIGINAL, "MR.json").read_bytes()
+    names = {f"{group}, {knows} the original" for group in ("pruned", "all 2") for knows in ("with", "without")}
+    groups = {name for name in names if name.startswith("all 2")}
+
+    def of_groups(*layouts):
+        return [{name: metrics for name, metrics in read_json(one.result(ORIGINAL, "MR.json"))["attacks"].items()
+                 if name not in groups} for one in layouts]
+
+    layout, other = (Layout(shutil.copytree(one.run_dir, tmp_path / one.run_dir.name), "digits", "resnet18")
+                     for one in ablated)
+    prune_small(layout.run_dir, "--prune_sparsity", "0.7")
+    monkeypatch.setattr(mr, "paper_groups", lambda: {"pruned four": [Version("pruning", d) for d in ("0.6", "0.8")]})
+    before = of_groups(layout)
     ablation.main([*FLAGS, "--run_dir", str(layout.run_dir), "--choices", "in_sample_forests", "interpolated_tpr"])
-    assert layout.result(ORIGINAL, "MR.json").read_bytes() == before
-    groups = {"all 2, with the original", "all 2, without the original"}
+    assert of_groups(layout) == before and before[0].keys() == names - groups
+    assert read_json(layout.result(ORIGINAL, "MR.json"))["attacks"].keys() == names
     assert set(moved(rows(layout, "in_sample_forests", "MR"))) == groups
     assert {row["attack"] for row in rows(layout, "interpolated_tpr", "MR")} == groups
-    other = Layout(shutil.copytree(ablated[1].run_dir, tmp_path / "retrained"), "digits", "resnet18")
-    prune.main([*TINY, "--prune_epochs", "1", "--lr", "0.01", "--prune_sparsity", "0.7", "--run_dir",
-                str(other.run_dir)])
-    before = [one.result(ORIGINAL, "MR.json").read_bytes() for one in (layout, other)]
+    prune_small(other.run_dir, "--prune_sparsity", "0.7")
+    before = of_groups(layout, other)
     ablation.main([*FLAGS, "--run_dir", str(layout.run_dir), "--choices", "--retrained", str(other.run_dir)])
-    assert [one.result(ORIGINAL, "MR.json").read_bytes() for one in (layout, other)] == before
+    assert of_groups(layout, other) == before and before[1].keys() == names - groups
     assert set(moved(rows(layout, "best_epoch", "MR"))) == groups
-    copy = Layout(other.run_dir / "ablation" / "subset", "digits", "resnet18")
-    assert read_json(copy.result(ORIGINAL, "split.json"))["run"]["protocol"] == "best_epoch"
+    attacks = read_json(other.result(ORIGINAL, "MR.json"))["attacks"]
+    assert attacks.keys() == names and not (other.run_dir / "ablation").exists()
+    assert read_json(other.result(ORIGINAL, "split.json"))["run"]["protocol"] == "best_epoch"
 
 
 def test_several_seeds_stand_beside_their_mean(ablated, tmp_path):
@@ -172,7 +210,7 @@ def test_several_seeds_stand_beside_their_mean(ablated, tmp_path):
     assert found["seeds"] == [0, 1] and len(found["auc"]["per_seed"]) == 2
     assert found["auc"]["difference"] == pytest.approx(np.mean(found["auc"]["per_seed"]))
     assert all(row["seeds"] == [0] for row in rows(first, "best_epoch"))
-    text = ablation.table(first).blocks
+    text = ablation.table(Run(first)).blocks
     assert [heading.rsplit("; ", 1)[1] for heading in text] == ["seed 0, 1", "seed 0"]
     assert all(len(cell.split()) == 2 for cell in next(iter(text.values()))["AUC seed by seed"])
     alone = {row["attack"]: row["auc"]["difference"] for row in rows(first, "best_epoch", "NR")}
@@ -203,15 +241,14 @@ def test_bad_flags(ablated, flags, says):
         ablation.main([*FLAGS, "--run_dir", str(ablated[0].run_dir), *flags])
 
 
-def test_other_pictures_and_unsound_runs_are_refused(ablated):
+def test_other_pictures_and_unsound_runs_are_refused(ablated, tmp_path):
     with pytest.raises(UsageError, match="its protocol is best_epoch; name a sound run"):
         ablation.main([*FLAGS, "--run_dir", str(ablated[1].run_dir)])
-    args = type("Args", (), {"dataset_name": "digits", "data_dir": None, "data_label": None})
-    wrong = read_json(ablated[0].result(ORIGINAL, "split.json"))
+    layout, wrong = Layout(tmp_path, "digits", "resnet18"), read_json(ablated[0].result(ORIGINAL, "split.json"))
     wrong["run"]["image_size"] = 16
-    write_json(ablated[1].result(ORIGINAL, "split.json"), wrong)
-    with pytest.raises(CompLeakError, match="is not the data of the run"):
-        ablation.load_data(ablated[1], args)
+    write_json(layout.result(ORIGINAL, "split.json"), wrong)
+    with pytest.raises(CompLeakError, match="digits is not the data that .*split.json was made from"):
+        ablation.load_data(Run(layout))
 
 
 def test_differences_against_the_plain_paired_bootstrap():

@@ -1,9 +1,12 @@
 """evaluation/figures.py: what the figures draw, read back from the Figure objects, and the PNG files."""
+import re
 from itertools import product
+from xml.etree import ElementTree
 
 import matplotlib.image
 import numpy as np
 import pytest
+from matplotlib.backends.backend_svg import RendererSVG
 
 from attacks.attack import Scored
 from attacks.results import as_arrays
@@ -159,3 +162,27 @@ def test_visible_points_lie_on_the_curve_and_near_every_point_of_it():
     assert {tuple(point) for point in few.T} <= set(zip(fpr, tpr, strict=True))
     gaps = [np.abs(np.log(few.T) - np.log([x, y])).max(1).min() for x, y in zip(fpr[::50], tpr[::50], strict=True)]
     assert max(gaps) < -np.log(1e-4) / figures.CELLS
+
+
+def test_an_svg_says_what_was_drawn_and_shortens_coordinates_alone(monkeypatch):
+    said, draw = [], RendererSVG.draw_text
+
+    def recorded(self, gc, x, y, s, *rest, **more):
+        power = re.sub(r"\$\\mathdefault{10\^{(.*)}}\$", r"10\1", s).replace("-", "\N{MINUS SIGN}")
+        said.append(power if "mathdefault" in s else s)
+        draw(self, gc, x, y, s, *rest, **more)
+
+    monkeypatch.setattr(RendererSVG, "draw_text", recorded)
+    scores, member = sample(0)
+    aucs = {"pruned 0.95": [0.4996, 0.5003], "at x=\"0.125\" & <b>  0.0625": [0.4998, 0.5001]}
+    curves = {"pruned 0.95": scores, "x 1.875": -scores}
+    for figure in (figures.draw_seeds(aucs, "three of 0.123456"),
+                   figures.draw_roc({"0.25": (curves, member)}, "ROC, 0.8125", bands=True),
+                   figures.draw_histogram(scores / 100, member, "SR2 0.375"),
+                   figures.draw_auc({"pruning_0.95": {"RMIA": (0.55, 0.54, 0.56)}}, "title 0.123")):
+        said.clear()
+        page = ElementTree.fromstring(figures.svg(figure))
+        shown = ["".join(text.itertext()) for text in page.iter("{http://www.w3.org/2000/svg}text")]
+        assert len(shown) > 5 and sorted(shown) == sorted(said)
+        coordinates = " ".join(element.get(name, "") for element in page.iter() for name in ("d", "x", "y"))
+        assert max(len(number.partition(".")[2]) for number in coordinates.split()) == 1

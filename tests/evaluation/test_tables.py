@@ -41,8 +41,7 @@ def train(made_up):
     def make(run, version, seed=0):
         rng = np.random.default_rng([seed, *str(version).encode()])
         for world in run.split.worlds:
-            labels = np.arange(run.split.n) % 2
-            made_up.answers(run.layout, version, world, run.split, labels, 0.0, 2, rng)
+            made_up.answers(run.layout, version, world, run.split, np.arange(run.split.n) % 2, 0.0, 2, rng)
             config = {"settings": {"epochs": 3}, "weights": f"{version} {world.name}", "bytes": 1_234_567,
                       "ratio": 7.477, "accuracy_in": 0.98765, "accuracy_out": 0.8}
             if version != ORIGINAL:
@@ -56,18 +55,16 @@ def train(made_up):
 def make_run(made_up, train, tmp_path):
     """make(versions, resolvable, multi) → a Run of made-up answers and metrics, in the files that commands write."""
 
-    def make(versions=None, resolvable=True, multi=True):
-        versions = paper_versions() if versions is None else versions
+    def make(versions=tuple(paper_versions()), resolvable=True, multi=True):
         run, split, rng = Run(Layout(tmp_path, "digits", "resnet18")), make_split(400, 0), np.random.default_rng(0)
+        n = 2 * split.target.scored
         settings = Settings(data_label=LABEL, classes=("0", "1"), train_size=split.train_size)
         write_json(run.path, {"run": settings.as_json(), **to_json(split)})
         for version in versions:
             train(run, version)
 
         def result(version, setting, names, groups=None):
-            scored = {name: (rng.random(2 * split.target.scored), np.arange(2 * split.target.scored) < 1)
-                      for name in names}
-            made_up.scores(run, version, setting, scored, groups)
+            made_up.scores(run, version, setting, {name: (rng.random(n), np.arange(n) < 1) for name in names}, groups)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(results, "evaluate", lambda *_: digits(rng, resolvable))
@@ -195,9 +192,10 @@ def test_no_row_or_order_depends_on_the_results(make_run, tmp_path):
     labels = {name: table.frame.loc[:, :"attack"] for name, table in built(run).items() if name != "models"}
     for path in tmp_path.rglob("?R.json"):
         saved = read_json(path)
-        swapped = zip(saved["attacks"].items(), reversed(saved["attacks"].values()), strict=True)
-        write_json(path, {**saved, "attacks": {  # rates of another attack, made from what this one was made from
-            name: {**other, "inputs": own["inputs"], "digest": own["digest"]} for (name, own), other in swapped}})
+        swapped = [dict(metrics) for metrics in saved["attacks"].values()][::-1]
+        for own, other in zip(saved["attacks"].values(), swapped, strict=True):
+            own |= {**other, "inputs": own["inputs"], "digest": own["digest"]}
+        write_json(path, saved)
     after = built(run)
     for name in ("C1", "C2", "C3"):
         pd.testing.assert_frame_equal(labels[name], after[name].frame.loc[:, :"attack"])
@@ -297,7 +295,6 @@ def test_reads_what_the_attack_scripts_write(make_run):
     run.layout.result(ORIGINAL, "NR.json").unlink()
     attacked, _ = nr.attack_version(run, ORIGINAL, context_of(run), ["RMIA"])
     _, member, scored = results.Results(run, ORIGINAL, "NR").scored(["RMIA"])
-    frame = built(run)["C1"].frame
-    assert list(frame["attack"]) == list(attacked["attacks"]) == ["RMIA"]
-    assert list(frame["auc"]) == [attacked["attacks"]["RMIA"]["auc"]] == [auc(scored["RMIA"].scores, member)]
-    assert not frame["tpr_resolvable"].any()
+    frame, expected = built(run)["C1"].frame, auc(scored["RMIA"].scores, member)
+    assert list(frame["attack"]) == ["RMIA"] and not frame["tpr_resolvable"].any()
+    assert list(frame["auc"]) == [attacked["attacks"]["RMIA"]["auc"]] == [expected]

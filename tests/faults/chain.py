@@ -15,12 +15,12 @@ import tqdm
 import CompLeakNR
 import CompLeakSR
 import train
-from attacks import classifiers, mr, nr
+from attacks import classifiers, mr, samia
 from clustering import clustering
 from common import command, files
 from common.paths import Version
 from evaluation import tables
-from models import queries, stage, training, weights
+from models import stage, training, weights
 from models.networks import NETWORKS
 from models.networks.resnet import ResNet
 from models.networks.units import Network
@@ -88,11 +88,11 @@ def _enter(log, body, args):
 def shrink(put=setattr):
     """Make everything small, and progress files frequent. put: setattr, or one that can be undone."""
     NETWORKS["resnet18"] = Network(lambda classes, width: ResNet(classes, (4, 8, 8, 16)), "toy")
-    put(classifiers, "TREES", 10)
+    put(classifiers, "TREES", 40)
     put(training, "SAVE_EVERY", 0.05)
-    put(nr, "train_samia", partial(nr.train_samia, epochs=5))
+    put(samia, "train_samia", partial(samia.train_samia, epochs=5))
     put(mr, "train_multi", partial(mr.train_multi, epochs=5))
-    put(mr, "GROUPS", {"pruned + int8": VERSIONS[:2], "all": VERSIONS})
+    put(mr, "paper_groups", lambda: {"pruned + int8": VERSIONS[:2], "all": VERSIONS})
 
 
 def run_commands(run_dir, commands=COMMANDS):
@@ -145,7 +145,7 @@ def short_until_read_only(args):
                 os.seteuid(NOBODY)
         return atomic(path)
 
-    for module in (files, weights, stage, queries):
+    for module in (files, weights, stage):
         module.atomic = atomic_or_not
     run_commands(run_dir, SHORT)
 

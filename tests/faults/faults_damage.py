@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from attacks.inputs import read_version
-from attacks.results import load_scores
-from attacks.saved import read_configs, read_multi, read_results
+from attacks.results import Results
+from attacks.saved import read_configs, read_multi, read_result
 from common.errors import CompLeakError
 from common.paths import ORIGINAL, Layout
 from data import cache, sets
-from models import run, stage
+from models import stage
 from models.run import Run
 from models.weights import Progress, fingerprint, load_model, read_weights
 
@@ -48,9 +48,15 @@ def readers(layout, pictures):
         return fingerprint(saved["tensors"]), saved["settings"], fingerprint(load_model(saved).state_dict())
 
     def answers(version):
-        return [(m.index, m.labels, m.member, m.logits, m.losses, m.sensitivity, m.weights, m.queries.meta, run)
-                for run in [run.read_run(layout)] for models in [read_version(Run(layout), version)]
-                for m in (models[0], *models[1])]
+        run = Run(layout)
+        return [(m.index, m.labels, m.member, m.logits, m.losses, m.sensitivity, m.moved, m.weights, m.queries.meta,
+                 m.queries.identity, run.settings.as_json()) for m in read_version(run, version).models]
+
+    def result(setting, version):
+        return read_result(Run(layout), setting, version)
+
+    def scores(setting, version, names):
+        return Results(Run(layout), version, setting).scored(names)
 
     def progress():
         state = Progress(target / "progress.pt", {"a": 1}).load()
@@ -69,12 +75,13 @@ def readers(layout, pictures):
     files |= {target / "progress.pt": progress, target / "log.jsonl": log}
     files |= {path: lambda: answers(ORIGINAL) for path in (target / "queries.npz", target / "sensitivity.npz")}
     files |= {path: lambda: answers(PRUNED) for path in (pruned / "queries.npz", layout.result(ORIGINAL, "split.json"))}
-    files |= {target / "config.json": partial(read_configs, layout),
-              layout.result(ORIGINAL, "NR.json"): partial(read_results, layout, "NR"),
-              layout.result(PRUNED, "SR.json"): partial(read_results, layout, "SR"),
-              layout.result(ORIGINAL, "MR.json"): partial(read_multi, layout)}
-    for version, name in ((ORIGINAL, "NR_scores.npz"), (PRUNED, "SR_scores.npz"), (ORIGINAL, "MR_scores.npz")):
-        files[layout.result(version, name)] = partial(load_scores, layout.result(version, name), None, "it")
+    files |= {target / "config.json": lambda: read_configs(Run(layout)),
+              layout.result(ORIGINAL, "MR.json"): lambda: read_multi(Run(layout))}
+    for version, setting in ((ORIGINAL, "NR"), (PRUNED, "SR"), (ORIGINAL, "MR")):
+        names = list(Results(Run(layout), version, setting).saved()["attacks"])
+        files[layout.result(version, f"{setting}_scores.npz")] = partial(scores, setting, version, names)
+        if setting != "MR":
+            files[layout.result(version, f"{setting}.json")] = partial(result, setting, version)
     files |= {path: cached for path in sorted(cache.FOLDER.glob("imagefolder*"))}
     files |= {path: cached for path in sorted(pictures.rglob("*.jpg"))[:1]}
     return files
