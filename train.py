@@ -5,8 +5,9 @@ from common.command import run
 from common.paths import ORIGINAL
 from common.seeds import derive_seed
 from models.arguments import training_parser, training_request
+from models.making import run_worlds
 from models.networks import build
-from models.stage import open_stage, run_worlds
+from models.stage import open_stage
 from models.training import Hooks, Session
 
 

@@ -15,6 +15,7 @@ from evaluation import claims, differences, figures, report_parts
 from evaluation.evidence import check_together, read
 from evaluation.figures import SR_CURVE
 from evaluation.names import short
+from evaluation.svg import svg
 from evaluation.tables import RATES, build
 from models.arguments import parser
 
@@ -39,7 +40,7 @@ def block(caption, frame, folded=False):
 def image(figure, alt):
     """A figure as an inline picture for the template; one that is wide scrolls on a narrow screen."""
     # Percent-encoded: a quarter smaller than base64.
-    return {"data": quote(figures.svg(figure), safe=" !$()*+,-./:;=?@_~"), "alt": alt,
+    return {"data": quote(svg(figure), safe=" !$()*+,-./:;=?@_~"), "alt": alt,
             "wide": figure.get_figwidth() > 5}
 
 

@@ -1,7 +1,8 @@
 """The command of a compression technique: its arguments, then each of its degrees as one stage."""
 from common.paths import Version
 from models.arguments import training_parser, training_request
-from models.stage import compress, open_stage
+from models.making import compress
+from models.stage import open_stage
 
 
 def main(technique, description, argv, **degree_flag):

@@ -1,7 +1,4 @@
-"""One training stage: every world's model trained or fine-tuned, saved, queried; what is finished is not repeated."""
-import json
-import time
-from contextlib import ExitStack
+"""A training stage as its command asks for it: the run it belongs to, its split, recipe and pictures."""
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -9,24 +6,14 @@ from pathlib import Path
 import torch
 
 from common.device import choose_device, use_bfloat16
-from common.errors import CompLeakError, FileError, UsageError
-from common.files import atomic, locked, write_json
+from common.errors import CompLeakError, UsageError
 from common.paths import ORIGINAL
-from common.seeds import derive_seed
 from data import sets, splits
 from models import training
-from models.answering import Asking, answer
+from models.answering import Asking
 from models.arguments import GIVEN, Request
-from models.best_epoch import BestEpoch
-from models.compression import TECHNIQUES
-from models.record import record, summary
 from models.run import Run, Settings
-from models.weights import Progress, load_model, read_weights, save_weights
-
-# Settings that decide nothing by themselves: what the data are called, and what follows from them to the last bit.
-FREE = {"data_label", "statistics"}
-FLAGS = {"lr": "--lr", "batch_size": "--batch_size", "bfloat16": "--amp", "l2_term": "--protocol",
-         "best_epoch": "--protocol"}
+from models.weights import read_weights
 
 
 @dataclass(frozen=True)
@@ -116,145 +103,3 @@ def _arithmetic(request, run, settings, begun, create, device):
         raise UsageError(f"--amp off: the run in {run.layout.root()} trains in bfloat16; leave the flag out, or choose "
                          "another --run_dir")
     return known
-
-
-def run_worlds(stage, version, start):
-    """Train or fine-tune one version for the stage's worlds, the target and every shadow by default; query each.
-
-    start(parent, world name) → training.Session; parent is the loaded original of that world, None when the original
-    itself is trained. Models and answers that are there already, made with the same settings, stay.
-    CompLeakError where another process works on one of these models.
-    """
-    with ExitStack() as locks:
-        for world in stage.worlds:
-            locks.enter_context(locked(stage.run.layout.root(version) / world.name))
-        if version == ORIGINAL:
-            _write_split(stage)
-        for world in stage.worlds:
-            with stage.run.mending(version):
-                _run_world(stage, version, world, start)
-
-
-def compress(stage, version):
-    """Make one compressed version of every world's original."""
-    technique = TECHNIQUES[version.technique]
-    run_worlds(stage, version, lambda original, _: technique.start(original, version.degree))
-
-
-def _write_split(stage):
-    """split.json, where the target that may lie beside it is of this split."""
-    layout = stage.run.layout
-    target = layout.file(ORIGINAL, "target", "weights.pt")
-    if target.exists() and not stage.run.path.exists():
-        old = read_weights(target)["settings"]
-        if old["split_fingerprint"] != stage.split.fingerprint:
-            flags = ", ".join(f"--{name} {old[name]}" for name in ("seed", "train_size", "image_size"))
-            raise UsageError(f"{layout.root()} holds models of another run and no split.json: name that run's flags "
-                             f"({flags}) and data, or delete the folder, or train in another --run_dir")
-    with locked(stage.run.path, wait=30):  # target and shadow may be made by two processes at once
-        write_json(stage.run.path, {"run": stage.settings.as_json(), **splits.to_json(stage.split)})
-
-
-def _run_world(stage, version, world, start):
-    settings, parent = _settings(stage, version, world)
-    began = time.monotonic()
-    saved = _finished(stage, version, world, settings)
-    if saved is None:
-        settings["statistics"] = json.loads(json.dumps(stage.data.statistics))
-        saved = _train(stage, version, world, settings, parent, start)
-    else:
-        _drop_progress(stage.run.layout.file(version, world.name, "progress.pt"), saved["settings"])
-    answer(stage.asking, version, world, saved)
-    config = record(stage.run, version, world, saved, time.monotonic() - began, stage.device)
-    print(summary(version, world.name, config))
-
-
-def _drop_progress(path, settings):
-    """Remove what a process killed between saving a model and this left; another training's progress stays."""
-    if path.exists() and Progress(path, settings).load() is not None:
-        path.unlink()
-
-
-def _settings(stage, version, world):
-    """Every setting that decides a model's weights, and the original it starts from (or None)."""
-    run, split, layout = stage.settings, stage.split, stage.run.layout
-    settings = {"dataset": layout.dataset, "data_label": run.data_label, "data_fingerprint": split.data_fingerprint,
-                "split_fingerprint": split.fingerprint, "world": world.name, "model": layout.model,
-                "num_cls": len(run.classes), "image_size": run.image_size, "train_size": split.train_size,
-                "technique": version.technique, "degree": version.degree, "statistics": None,
-                **training.settings(stage.recipe)}
-    if version == ORIGINAL:
-        return settings, None
-    path = layout.file(ORIGINAL, world.name, "weights.pt")
-    with stage.run.mending(ORIGINAL):
-        parent = read_weights(path)
-    if parent["settings"]["split_fingerprint"] != split.fingerprint:
-        raise stage.run.stale(path, ORIGINAL, "was trained on another split")
-    if stage.run.config(ORIGINAL, world.name).get("weights") != parent["fingerprint"]:
-        raise stage.run.stale(path.with_name("config.json"), ORIGINAL, "describes other weights than lie beside it")
-    return {**settings, "parent": parent["fingerprint"]}, parent
-
-
-def _finished(stage, version, world, settings):
-    """The saved weights, if they were made with these settings; UsageError where a flag would replace them."""
-    path = stage.run.layout.file(version, world.name, "weights.pt")
-    if not path.exists():
-        return None
-    try:
-        saved = read_weights(path)
-    except FileError as error:
-        print(f"{error.path} {error.problem}: making it again")
-        return None
-    old = saved["settings"]
-    changed = [name for name in {**settings, **old} if name not in FREE and old.get(name) != settings.get(name)]
-    if not changed:
-        return saved
-    said = ", ".join(f"{name} {old.get(name)}, now {settings.get(name)}" for name in changed)
-    if "parent" not in changed and not stage.request.retrain:
-        flags = {"epochs": getattr(TECHNIQUES.get(version.technique), "epochs_flag", "--epochs"), **FLAGS}
-        named = " ".join(dict.fromkeys(flags.get(name, name) for name in changed))
-        raise UsageError(f"{named}: {version} {world.name} in {stage.run.layout.root(version)} was made with other "
-                         f"settings ({said}): choose another --run_dir, or make it again with --retrain")
-    print(f"{version} {world.name}: made with other settings ({said}): making it again")
-    return None
-
-
-def _train(stage, version, world, settings, parent, start):
-    files = {name: stage.run.layout.file(version, world.name, name)
-             for name in ("log.jsonl", "progress.pt", "weights.pt")}
-    files["log.jsonl"].parent.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(derive_seed(stage.settings.seed, world.name, str(version)))
-    session = start(load_model(parent, stage.device) if parent else None, world.name)
-    session.model.to(stage.device, memory_format=torch.channels_last)
-    pictures, labels = _shown(stage, world.members)
-    seed = derive_seed(stage.settings.seed, world.name, str(version), "training")
-    progress = Progress(files["progress.pt"], settings)
-    _keep_lines(files["log.jsonl"], (progress.load() or {"epoch": 0})["epoch"])
-    began = time.monotonic()
-    training.train(session.model, pictures, labels, stage.data.statistics, replace(stage.recipe, seed=seed),
-                   session.hooks, progress, files["log.jsonl"], f"{version} {world.name}", _selection(stage, world))
-    tensors = {name: tensor.detach().cpu() for name, tensor in session.pack(session.model).items()}
-    save_weights(files["weights.pt"], tensors, settings)
-    progress.remove()
-    print(f"{version} {world.name}: trained in {time.monotonic() - began:.0f} s")
-    return read_weights(files["weights.pt"])
-
-
-def _shown(stage, rows):
-    """Pictures and labels at these rows, on the device that trains."""
-    return (torch.from_numpy(array[rows]).to(stage.device) for array in (stage.data.images, stage.data.labels))
-
-
-def _selection(stage, world):
-    """The released protocol's choice of the epoch, or None: the last."""
-    if not stage.recipe.best_epoch:
-        return None
-    shown = _shown(stage, world.non_members[: world.scored])
-    return BestEpoch(*shown, stage.data.statistics, stage.recipe.bfloat16)
-
-
-def _keep_lines(log, epochs):
-    """Cut a log to the epochs that a stopped training will not run again."""
-    lines = log.read_bytes().splitlines(keepends=True) if epochs and log.exists() else []
-    with atomic(log) as beside:
-        beside.write_bytes(b"".join(lines[:epochs]))

@@ -16,7 +16,7 @@ from common.metrics import auc
 from common.paths import ORIGINAL, Layout, Version
 from common.seeds import derive_seed
 from data.splits import make_split, to_json
-from evaluation import claims, claims_table
+from evaluation import claim_pairs, claims, claims_table
 from evaluation.names import short
 from evaluation.writing import WIDTH
 from models.compression import paper_versions
@@ -34,7 +34,7 @@ def planted(setting, model, attack):
         return 1.2 if setting == "SR" else 1.5
     if attack == "train_based_1 (LR)":
         return 0.0
-    return (2.5 if attack == "RMIA" else 0.8) - (0.5 if model in claims.HEAVY else 0.0)
+    return (2.5 if attack == "RMIA" else 0.8) - (0.5 if model in claim_pairs.HEAVY else 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def make_run(made_up):
         def result(version, setting, names, **more):
             scores = {}
             for model, attack, name in names:
-                own = 0.002 if model in ("original", *claims.LIGHT) and setting == "NR" else 0.5
+                own = 0.002 if model in ("original", *claim_pairs.LIGHT) and setting == "NR" else 0.5
                 base = 0.5 * shared + 0.8 * noise.get(attack, 0) + own * rng.normal(size=len(member))
                 scores[name] = base + shift(setting, model, attack) * member
             made_up.scores(run, version, setting, {name: (one, one > 0.5) for name, one in scores.items()}, **more)
@@ -140,9 +140,9 @@ def test_comparisons_are_those_that_the_rules_name(two_seeds):
             assert {row["against"] for row in chosen(saved, **wanted, judged="every NR attack")} == {
                 f"{name} on {model}" for name, model in product(NR, models)}
     light = chosen(saved, claim="C1", judged="equivalence")
-    assert {row["version"] for row in light} == set(claims.LIGHT) and {row["metric"] for row in light} == {"auc"}
+    assert {row["version"] for row in light} == set(claim_pairs.LIGHT) and {row["metric"] for row in light} == {"auc"}
     heavy = chosen(saved, claim="C1", judged="every NR attack", metric="auc")
-    assert {row["version"] for row in heavy} == set(claims.HEAVY) and len(heavy) == 2 * len(NR)
+    assert {row["version"] for row in heavy} == set(claim_pairs.HEAVY) and len(heavy) == 2 * len(NR)
     assert {row["attack"].split(" on ")[0] for row in heavy if not row["counts"]} == {"train_based_1 (LR)"}
 
 
@@ -161,7 +161,7 @@ def test_differences_are_those_of_the_saved_scores(two_seeds):
 
 
 def test_attacks_that_see_nothing_decide_nothing(make_run, tmp_path):
-    some = [ORIGINAL, *(Version(*name.split("_")) for name in ("pruning_0.6", *claims.HEAVY))]
+    some = [ORIGINAL, *(Version(*name.split("_")) for name in ("pruning_0.6", *claim_pairs.HEAVY))]
     saved = run_main(make_run(tmp_path / "run", shift=lambda *key: 0.0, versions=some))
     words = {row["verdict"] for row in saved["comparisons"] if row["judged"] != "equivalence"}
     assert words == {"undecided"}

@@ -16,6 +16,7 @@ from common.metrics import auc, roc, tpr_at_fpr
 from common.paths import ORIGINAL, Layout, Version
 from data.splits import make_split, to_json
 from evaluation import figures
+from evaluation.svg import svg
 from models.run import Run, Settings
 
 PRUNED = Version("pruning", "0.9")
@@ -181,7 +182,7 @@ def test_an_svg_says_what_was_drawn_and_shortens_coordinates_alone(monkeypatch):
                    figures.draw_histogram(scores / 100, member, "SR2 0.375"),
                    figures.draw_auc({"pruning_0.95": {"RMIA": (0.55, 0.54, 0.56)}}, "title 0.123")):
         said.clear()
-        page = ElementTree.fromstring(figures.svg(figure))
+        page = ElementTree.fromstring(svg(figure))
         shown = ["".join(text.itertext()) for text in page.iter("{http://www.w3.org/2000/svg}text")]
         assert len(shown) > 5 and sorted(shown) == sorted(said)
         coordinates = " ".join(element.get(name, "") for element in page.iter() for name in ("d", "x", "y"))

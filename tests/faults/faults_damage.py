@@ -13,7 +13,7 @@ from attacks.saved import read_configs, read_multi, read_result
 from common.errors import CompLeakError
 from common.paths import ORIGINAL, Layout
 from data import cache, sets
-from models import stage
+from models import making
 from models.run import Run
 from models.weights import Progress, fingerprint, load_model, read_weights
 
@@ -64,7 +64,7 @@ def readers(layout, pictures):
 
     def log():
         before = (target / "log.jsonl").read_bytes()
-        stage._keep_lines(target / "log.jsonl", 1)
+        making._keep_lines(target / "log.jsonl", 1)
         (target / "log.jsonl").write_bytes(before)
 
     def cached():

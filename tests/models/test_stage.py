@@ -12,7 +12,7 @@ from clustering import clustering
 from common.errors import CompLeakError, UsageError
 from common.files import load_arrays
 from common.paths import ORIGINAL, Layout, Version
-from models import stage
+from models import making, stage
 from models.answering import query_index
 from models.networks import NETWORKS
 from models.networks.resnet import ResNet
@@ -237,7 +237,7 @@ def test_a_run_keeps_its_seed_when_train_is_called_again_without_it(tmp_path):
 
 def test_a_stopped_stage_goes_on(tmp_path, finished, monkeypatch):
     monkeypatch.setattr("models.training.SAVE_EVERY", -1)
-    save, saves = stage.Progress.save, []
+    save, saves = making.Progress.save, []
 
     def stop_at_the_third(self, state):
         save(self, state)
@@ -245,7 +245,7 @@ def test_a_stopped_stage_goes_on(tmp_path, finished, monkeypatch):
         if len(saves) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(stage.Progress, "save", stop_at_the_third)
+    monkeypatch.setattr(making.Progress, "save", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         run_train(tmp_path)
     assert layout(tmp_path).file(ORIGINAL, "shadow_0", "progress.pt").exists()
@@ -257,7 +257,7 @@ def test_a_stopped_stage_goes_on(tmp_path, finished, monkeypatch):
 
 def test_an_epoch_that_is_run_again_is_logged_once(tmp_path, monkeypatch):
     monkeypatch.setattr("models.training.SAVE_EVERY", -1)
-    save = stage.Progress.save
+    save = making.Progress.save
 
     def save_the_first_epoch_stop_in_the_third(self, state):
         if state["epoch"] == 0:
@@ -266,7 +266,7 @@ def test_an_epoch_that_is_run_again_is_logged_once(tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(stage.Progress, "save", save_the_first_epoch_stop_in_the_third)
+        patch.setattr(making.Progress, "save", save_the_first_epoch_stop_in_the_third)
         run_train(tmp_path, "--epochs", "3")
     log = layout(tmp_path).file(ORIGINAL, "target", "log.jsonl")
     assert len(log.read_text().splitlines()) == 2

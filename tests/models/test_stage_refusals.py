@@ -10,7 +10,7 @@ from attacks.inputs import read_version
 from common.errors import CompLeakError, UsageError
 from common.files import locked, read_json, write_json
 from common.paths import ORIGINAL, Layout
-from models import stage
+from models import making
 from models.networks import NETWORKS
 from models.networks.resnet import ResNet
 from models.networks.units import Network
@@ -110,5 +110,5 @@ def test_a_log_with_garbage_in_it_does_not_stop_a_training(layout):
     path = layout.file(ORIGINAL, "target", "log.jsonl")
     first = path.read_bytes()
     path.write_bytes(first + b"\xff\xfe\x00 half a li")
-    stage._keep_lines(path, 1)
+    making._keep_lines(path, 1)
     assert path.read_bytes() == first and json.loads(first)["epoch"] == 1

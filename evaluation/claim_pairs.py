@@ -1,0 +1,97 @@
+"""Which comparisons each of the paper's claims makes, fixed before any result."""
+from attacks import mr, nr, sr
+from attacks.mr import AGGREGATED
+from common.errors import CompLeakError
+from common.paths import ORIGINAL
+from evaluation.comparisons import EQUIVALENCE, EVERY_NR, MARGIN, SAME_FAMILY, Pair
+
+# All fixed before any result: which models are heavily or lightly compressed, and which attack speaks for SR.
+HEAVY = ("pruning_0.9", "clustering_4")
+LIGHT = ("pruning_0.6", "quantization_int8", "clustering_16")
+MAIN_SR = sr.AGGREGATED
+STATEMENTS = {
+    ("C1", EVERY_NR): "heavily compressed models (90% pruned, 4 centroids) leak less than the original",
+    ("C1", EQUIVALENCE): f"lightly compressed ones (60% pruned, int8, 16 centroids) leak as much, AUC ±{MARGIN:g}",
+    ("C2", SAME_FAMILY): "SR beats the same attack without the reference on either model",
+    ("C2", EVERY_NR): f"{MAIN_SR} beats every NR attack on either model",
+    ("C3", SAME_FAMILY): "MR beats the attack it aggregates on each of its models",
+    ("C3", EVERY_NR): "MR beats every NR attack on its models",
+}
+
+def expected_parts(run):
+    """{(claim, way): how many parts it has in a whole run}."""
+    compressed, groups = len(run.wanted()) - 1, _groups(run)
+    return {("C1", EVERY_NR): len(HEAVY), ("C1", EQUIVALENCE): len(LIGHT),
+            ("C2", SAME_FAMILY): len(sr.ATTACKS) * compressed, ("C2", EVERY_NR): compressed,
+            ("C3", SAME_FAMILY): len(AGGREGATED) * groups, ("C3", EVERY_NR): len(AGGREGATED) * groups}
+
+
+def _groups(run):
+    try:
+        return len(mr.run_groups(run))
+    except CompLeakError:
+        return 0
+
+
+# Which comparisons each claim makes. keys: (setting, model, attack) of every attack that all runs have.
+
+def nr_attacks(keys, *models):
+    """The names of the NR attacks that all of these models have.
+
+    None where a model has not been attacked, or by some alone: NR keeps each attack by itself, and what MR needs is
+    there before the rest. Attacks that need sensitivities may be missing.
+    """
+    names = [[attack for setting, model, attack in keys if (setting, model) == ("NR", wanted)] for wanted in models]
+    whole = {attack for setting, _, attack in keys if setting == "NR" and not nr.ATTACKS[attack].sensitive}
+    if not all(whole <= set(others) for others in names):
+        return []
+    return [attack for attack in names[0] if all(attack in others for others in names)]
+
+
+def c1_pairs(keys):
+    """C1: each NR attack on a compressed model against the same attack on the original.
+
+    Heavy compression: less leaks, so the difference is below 0; an attack that sees nothing on the original (its
+    interval reaches chance) cannot find less, and only counts where it finds more. Light: within ±0.01 AUC.
+    """
+    found = []
+    for versions, judged, sign in ((HEAVY, EVERY_NR, -1), (LIGHT, EQUIVALENCE, 1)):
+        for version in versions:
+            found += [Pair("C1", version, judged, ("NR", version, attack), ("NR", str(ORIGINAL), attack), sign,
+                           needs_signal=judged == EVERY_NR) for attack in nr_attacks(keys, str(ORIGINAL), version)]
+    return found
+
+
+def c2_pairs(keys):
+    """C2: each SR attack against its family without the reference, and SR2 (RF) against every NR attack, each on the
+    original and on the compressed model. A version that lacks NR on either is left out."""
+    found = []
+    for key in keys:
+        setting, version, attack = key
+        models = (str(ORIGINAL), version)
+        if setting != "SR" or attack not in sr.ATTACKS or not nr_attacks(keys, *models):
+            continue
+        found += [Pair("C2", version, SAME_FAMILY, key, ("NR", model, sr.ATTACKS[attack].family)) for model in models]
+        if attack == MAIN_SR:
+            found += [Pair("C2", version, EVERY_NR, key, against) for against in keys
+                      if against[0] == "NR" and against[1] in models]
+    return found
+
+
+def c3_pairs(keys, groups):
+    """C3: MR against what it aggregates (with the original: SR2's forest; without: train_based_2's forest alone) on
+    each of its models, and against every NR attack on the models it is given. A group that lacks one is left out."""
+    found = []
+    for key in keys:
+        setting, group, knows = key
+        if setting != "MR":
+            continue
+        version, (kind, attack) = f"{group}, {knows}", AGGREGATED[knows]
+        same = [(kind, model, attack) for model in groups[group]]
+        models = [*([str(ORIGINAL)] if kind == "SR" else []), *groups[group]]
+        if set(same) <= set(keys):
+            found += [Pair("C3", version, SAME_FAMILY, key, against) for against in same]
+        if nr_attacks(keys, *models):
+            found += [Pair("C3", version, EVERY_NR, key, against) for against in keys
+                      if against[0] == "NR" and against[1] in models]
+    return found
