@@ -21,6 +21,7 @@ NR = ("SAMIA", "metric_based_1", "metric_based_2", "loss_threshold", "correctnes
       "train_based_1 (RF)", "train_based_2 (LR)", "train_based_2 (RF)", "RMIA", "RMIA (population)")
 SR = ("SR1 (LR)", "SR1 (RF)", "SR2 (LR)", "SR2 (RF)")
 LABEL = "my_set & 50%"
+PAPER = tuple(paper_versions())
 PRUNED, CLUSTERED = Version("pruning", "0.9"), Version("clustering", "4")
 
 
@@ -55,10 +56,9 @@ def train(made_up):
 def make_run(made_up, train, tmp_path):
     """make(versions, resolvable, multi) → a Run of made-up answers and metrics, in the files that commands write."""
 
-    def make(versions=tuple(paper_versions()), resolvable=True, multi=True):
+    def make(versions=PAPER, resolvable=True, multi=True):
         run, split, rng = Run(Layout(tmp_path, "digits", "resnet18")), make_split(400, 0), np.random.default_rng(0)
-        n = 2 * split.target.scored
-        settings = Settings(data_label=LABEL, classes=("0", "1"), train_size=split.train_size)
+        settings, n = Settings(data_label=LABEL, classes=("0", "1"), train_size=133), len(split.target.evaluation)
         write_json(run.path, {"run": settings.as_json(), **to_json(split)})
         for version in versions:
             train(run, version)
@@ -98,9 +98,9 @@ def test_csv_keeps_every_value_of_the_json_files(make_run):
     run_main(run)
     with open(run.layout.tables / "C1.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == len(paper_versions()) * len(NR)
+    assert len(rows) == len(PAPER) * len(NR)
     for row in rows:
-        version = next(version for version in paper_versions() if str(version) == row["model"])
+        version = next(version for version in PAPER if str(version) == row["model"])
         metrics = saved_attacks(run, version, "NR")[row["attack"]]
         for rate in ("acc", "auc", "tpr", "tpr_1"):
             found = [float(row[key]) for key in (rate, f"{rate}_low", f"{rate}_high")]
@@ -130,7 +130,7 @@ def test_markdown_shows_per_cent_with_intervals(make_run):
 def test_table_of_the_models(make_run):
     table = built(make_run())["models"]
     text = table.blocks["Models"].set_index("model")
-    assert list(text.index) == [str(version) for version in paper_versions()]
+    assert list(text.index) == [str(version) for version in PAPER]
     assert list(text.loc["clustering_16"]) == ["16 centroids a layer, 4 bits a weight", "98.77", "80.00", "100.00",
                                                "87.65", "1.23", "7.48"]
     assert list(text.loc["original"])[3:5] == ["-", "-"]
