@@ -159,7 +159,7 @@ def _open(path, found):
     if not (path.exists() and path.with_suffix(".json").exists()):
         return None
     try:
-        meta = read_json(path.with_suffix(".json"), "the command again")
+        meta = read_json(path.with_suffix(".json"))
         rows = np.load(path, mmap_mode="r", allow_pickle=False)
         intact = meta.pop("checksum") == _checksum(meta) and \
             fingerprint(rows["image"], rows["label"]) == meta["fingerprint"]

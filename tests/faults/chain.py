@@ -176,4 +176,4 @@ def diverging(args):
 
     training._step, training.SAVE_EVERY = step_and_break, -1
     main, flags = COMMANDS[0]
-    main([*flags.split(), "--lr", "0.03", "--run_dir", *args])
+    main([*flags.split(), "--lr", "0.03", "--retrain", "--run_dir", *args])

@@ -41,6 +41,7 @@ TRAINING = SHARED | {
     "--data_dir": ([], ["nothing", "a_file"]),
     "--data_label": (["x y"], ["<b>|&\\"]),
     "--no-sensitivity": ([None], ["1"]),
+    "--retrain": ([None], ["1"]),
 }
 ATTACKS = SHARED | {
     "--original": ([None], ["1"]),
@@ -56,7 +57,8 @@ QAT = {"--degree": (["int8"], ["int4", "8"]), "--quantized_epochs": (["3", "1"],
 CLUSTER = {"--bit": (["2", "1 2"], ["0", "9", "2.5", "x"]), "--epochs": (["2", "1"], SIZES[:-1])}
 SCRIPTS = {train.main: TRAINING | TRAIN, prune.main: TRAINING | PRUNE, qat.main: TRAINING | QAT,
            clustering.main: TRAINING | CLUSTER, CompLeakSR.main: ATTACKS, mr.main: SHARED, tables.main: SHARED,
-           figures.main: SHARED, CompLeakNR.main: ATTACKS | {"--rmia_a": (["0.5", "auto"], ["2", "-1", "nan", "x"])}}
+           figures.main: SHARED, CompLeakNR.main: ATTACKS | {"--rmia_a": (["0.5", "auto"], ["2", "-1", "nan", "x"]),
+                                                               "--attacks": (["RMIA correctness"], ["SR2", ""])}}
 ALWAYS = ("--run_dir", "--dataset_name", "--no-sensitivity", "--query_rows", "--epochs", "--prune_epochs",
           "--quantized_epochs")
 
