@@ -32,7 +32,7 @@ def paper_groups():
     found = {}
     for technique in TECHNIQUES.values():
         members = [version for version in versions if version.technique == technique.name]
-        if len(members) > 1:
+        if len(members) > 1:  # quantisation has one degree
             found[f"{technique.adjective} {NUMBERS[len(members)]}"] = members
     pruned = [version for version in versions if version.technique == "pruning"]
     return {**found, "pruned + int8": [*pruned, INT8], f"all {NUMBERS[len(versions)]}": versions}
@@ -47,13 +47,16 @@ def groups_of(versions):
 
 
 def run_groups(run):
-    """The groups of a run: the paper's, or those that the versions of an audit fill; CompLeakError where there are not
-    two."""
-    if not run.layout.is_own:
-        return paper_groups()
+    """The groups that the versions of a run fill; CompLeakError where there are not two. Says which of the paper's it
+    lacks."""
     present = [version for version in run.versions() if version != ORIGINAL]
     if len(present) < 2:
         raise CompLeakError(f"MR combines two or more compressed models, and {run.layout.root()} knows {len(present)}")
+    lacking = [] if run.layout.is_own else [version for version in paper_versions()[1:] if version not in present]
+    if lacking:
+        names = [name for name, members in paper_groups().items() if set(members) & set(lacking)]
+        print(f"without {', '.join(names)}: {', '.join(map(str, lacking))} not trained, run "
+              f"{'; '.join(hints.training(run.layout, version) for version in lacking)}")
     return groups_of(present)
 
 

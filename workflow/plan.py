@@ -76,7 +76,7 @@ def parts(config):
 
 def techniques(config):
     """The compression techniques that have a degree."""
-    return [technique for technique in TECHNIQUES if config[technique]["degrees"]]
+    return [technique for technique in TECHNIQUES if config.get(technique, {}).get("degrees")]
 
 
 def fetch(config):

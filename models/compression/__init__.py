@@ -9,8 +9,9 @@ TECHNIQUES = {technique.name: technique for technique in (PRUNING, QUANTIZATION,
 
 
 def paper_versions():
-    """The versions of a whole run: the original, and each technique at each of the paper's degrees."""
-    return [ORIGINAL, *(Version(name, degree) for name, one in TECHNIQUES.items() for degree in one.degrees)]
+    """The versions of a whole run: the original, and each of the paper's techniques at each degree."""
+    return [ORIGINAL, *(Version(name, degree) for name, technique in TECHNIQUES.items() if technique.in_paper
+                        for degree in technique.degrees)]
 
 
 def parse(technique, degree, flag="--compress_degree"):

@@ -157,7 +157,7 @@ def flat(weight):
 
 class Clustering(Technique):
     name, script, degree_flag, epochs_flag = "clustering", "clustering/clustering.py", "--bit", "--epochs"
-    adjective, degrees, lr = "clustered", ("4", "8", "16"), 0.00001
+    adjective, in_paper, degrees, lr = "clustered", True, ("4", "8", "16"), 0.00001
     allowed = "a number of centroids, a power of two from 2 to 256, such as 4, 8, 16"
 
     def parse(self, text):

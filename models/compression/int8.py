@@ -109,7 +109,7 @@ def _agrees(layer):
 
 class Quantization(Technique):
     name, script, degree_flag, epochs_flag = "quantization", "quantization/qat.py", "--degree", "--quantized_epochs"
-    adjective, degrees, allowed = "quantised", ("int8",), "int8"
+    adjective, in_paper, degrees, allowed = "quantised", True, ("int8",), "int8"
 
     def describe(self, degree):
         return "8 bits a weight and activation"

@@ -74,7 +74,7 @@ def sparsities(model):
 
 class Pruning(Technique):
     name, script, degree_flag, epochs_flag = "pruning", "pruning/prune.py", "--prune_sparsity", "--prune_epochs"
-    adjective, degrees = "pruned", ("0.6", "0.7", "0.8", "0.9")
+    adjective, in_paper, degrees = "pruned", True, ("0.6", "0.7", "0.8", "0.9")
     allowed = "a sparsity above 0 and below 1, such as 0.6, 0.7, 0.8, 0.9"
 
     def parse(self, text):

@@ -5,13 +5,13 @@ from common.errors import UsageError
 class Technique:
     """One way to compress a model; a subclass fills in what stands here, and its entry is all that others need.
 
-    name: of its folder results_<name>/ and of --compress_name · degrees: the paper's, as text · script, degree_flag,
-    epochs_flag, lr: its stage's command and defaults · adjective: of the models it makes · allowed: which degrees
-    exist, in words.
+    name: of its folder results_<name>/ and of --compress_name · degrees: the usual ones, as text · in_paper: whether a
+    whole run has them · script, degree_flag, epochs_flag, lr: its stage's command and defaults · adjective: of the
+    models it makes · allowed: which degrees exist, in words.
     """
 
     name = script = degree_flag = epochs_flag = adjective = allowed = ""
-    degrees = ()
+    degrees, in_paper = (), False
     lr = 0.001
 
     def parse(self, text):
