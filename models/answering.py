@@ -18,7 +18,7 @@ from models.weights import load_model
 class Asking:
     """How the models of a run are asked.
 
-    load() → the data.images.Dataset, called only when something must be asked · rows: "all" or "scored" ·
+    load() → the data.sets.Dataset, called when something must be asked · rows: "all", "scored" or "auto" ·
     sensitivity: whether sensitivities are measured.
     """
 
@@ -33,14 +33,14 @@ class Asking:
 
 def answer(asking, version, world, saved):
     """queries.npz and sensitivity.npz of one model, unless they are there and current; saved: its weights."""
-    index, seed, rows = query_index(asking.split, asking.rows), asking.settings.seed, {"rows": asking.rows}
+    seed, (rows, index) = asking.settings.seed, query_index(asking.split, asking.rows)
     path, meta = asking.layout.file(version, world.name, "queries.npz"), _meta(asking, version, world, saved)
-    if not is_current(path, {**meta, **rows}, index):
+    if not is_current(path, meta, index):
         data, labels = asking.load(), asking.load().labels[index]
         logits = query(load_model(saved, asking.device), _shown(asking, data, version, world), data.statistics, index,
                        asking.device, f"{version} {world.name} queries")
-        save_arrays(path, {**meta, **rows}, logits=logits, losses=losses(logits, labels), labels=labels, index=index,
-                    member=np.isin(index, world.members))
+        save_arrays(path, {**meta, "rows": rows}, logits=logits, losses=losses(logits, labels), labels=labels,
+                    index=index, member=np.isin(index, world.members))
     path = asking.layout.file(version, world.name, "sensitivity.npz")
     if asking.sensitivity and not is_current(path, {**meta, "seed": seed}):
         data, index = asking.load(), np.sort(world.evaluation)
@@ -66,9 +66,13 @@ def _shown(asking, data, version, world):
 
 
 def query_index(split, rows):
-    """Positions [n] int64, ascending: every picture of both pools ('all'), or every world's evaluation rows."""
-    if rows == "all":
-        worlds = [np.concatenate([world.members, world.non_members]) for world in (split.target, split.shadows[0])]
-    else:
-        worlds = [world.evaluation for world in split.worlds]
-    return np.unique(np.concatenate(worlds))
+    """("all" or "scored", positions [n] int64, ascending): pictures of both pools, or each world's evaluation rows.
+
+    "auto" takes all, unless fewer than half of them are scored.
+    """
+    scored = np.unique(np.concatenate([world.evaluation for world in split.worlds]))
+    every = np.unique(np.concatenate([part for world in (split.target, split.shadows[0])
+                                      for part in (world.members, world.non_members)]))
+    if rows == "auto":
+        rows = "all" if 2 * len(scored) >= len(every) else "scored"
+    return rows, every if rows == "all" else scored

@@ -49,8 +49,9 @@ def training_parser(description, lr, epochs_flag, epochs):
     p.add_argument("--amp", choices=("auto", "off"), default="auto",
                    help="bfloat16 autocast in training where the device has it, or float32; the run's first training "
                         "decides for all")
-    p.add_argument("--query_rows", choices=("all", "scored"), default="all",
-                   help="query every picture of both pools, or only those that attacks are fitted and scored on")
+    p.add_argument("--query_rows", choices=("auto", "all", "scored"), default="auto",
+                   help="query every picture of both pools, or only those that attacks are fitted and scored on; auto: "
+                        "all, unless fewer than half of them are scored")
     p.add_argument("--worlds", nargs="+", default=None, metavar="WORLD",
                    help="make only these models, of target, shadow_0, shadow_1, …: processes can share a stage "
                         "(default: all)")

@@ -172,7 +172,7 @@ def load_queries(path):
 
 
 def is_current(path, meta, index=None):
-    """Whether a file of arrays is there, whole, was made from exactly this, and holds these rows."""
+    """Whether a file of arrays is there, whole, was made from exactly this, and holds these rows, maybe more."""
     if not Path(path).exists():
         return False
     try:
@@ -180,4 +180,5 @@ def is_current(path, meta, index=None):
     except FileError as error:
         print(f"{error}; making it again")
         return False
-    return found == {"format": FORMAT, **meta} and (index is None or np.array_equal(arrays["index"], index))
+    found.pop("rows", None)
+    return found == {"format": FORMAT, **meta} and (index is None or bool(np.isin(index, arrays["index"]).all()))

@@ -60,7 +60,7 @@ SCRIPTS = {train.main: TRAINING | TRAIN, prune.main: TRAINING | PRUNE, qat.main:
            figures.main: SHARED, CompLeakNR.main: ATTACKS | {"--rmia_a": (["0.5", "auto"], ["2", "-1", "nan", "x"]),
                                                                "--attacks": (["RMIA correctness"], ["SR2", ""])}}
 ALWAYS = ("--run_dir", "--dataset_name", "--no-sensitivity", "--query_rows", "--epochs", "--prune_epochs",
-          "--quantized_epochs")
+          "--quantized_epochs", "--compress_name", "--compress_degree")
 
 
 @st.composite

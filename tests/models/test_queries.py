@@ -10,7 +10,9 @@ from torch import nn
 
 from common.errors import CompLeakError
 from common.files import load_arrays, save_arrays
+from data.splits import make_split
 from models import queries as module
+from models.answering import query_index
 from models.hints import mending
 from models.networks.resnet import ResNet
 from models.queries import Queries, is_current, load_queries, losses, noise, query, sensitivity
@@ -258,3 +260,13 @@ def test_a_file_is_current_only_for_what_it_was_made_from(tmp_path):
     assert not is_current(path, {**META, "weights": "other"}) and not is_current(path, {**META, "seed": 1})
     arrays, meta = load_arrays(path, ("index",))
     assert arrays["index"].tolist() == [0, 1, 2] and meta["world"] == "target"
+
+
+@pytest.mark.parametrize(("rows", "train_size", "taken"), [
+    ("all", 10, "all"), ("scored", 30, "scored"), ("auto", 30, "all"), ("auto", 10, "scored")])
+def test_which_pictures_are_asked(rows, train_size, taken):
+    split = make_split(100, 0, train_size=train_size)
+    found, index = query_index(split, rows)
+    scored = set(np.concatenate([world.evaluation for world in split.worlds]).tolist())
+    assert found == taken and set(index.tolist()) == (set(range(100)) if taken == "all" else scored)
+    assert (np.diff(index) > 0).all()

@@ -13,7 +13,6 @@ from common.errors import CompLeakError, UsageError
 from common.files import load_arrays
 from common.paths import ORIGINAL, Layout, Version
 from models import making, stage
-from models.answering import query_index
 from models.networks import NETWORKS
 from models.networks.resnet import ResNet
 from models.networks.units import Network
@@ -65,8 +64,8 @@ def layout(run_dir):
 
 def state(run_dir):
     """{file: (time of change, content)} of everything in a run but the split, which train.py writes each time."""
-    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in sorted(run_dir.rglob("*"))
-            if path.is_file() and path.name != "split.json"}
+    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in sorted(run_dir.glob("**/*_*/*/*.*"))
+            if path.name != "split.json"}
 
 
 def weights(run_dir, version=ORIGINAL, world="target"):
@@ -274,6 +273,14 @@ def test_an_epoch_that_is_run_again_is_logged_once(tmp_path, monkeypatch):
     assert [json.loads(line)["epoch"] for line in log.read_text().splitlines()] == [1, 2, 3]
 
 
+def test_clustered_models_hold_few_values(run_dir):
+    clustering.main([*DIGITS, "--epochs", "1", "--lr", "0.001", "--run_dir", str(run_dir)])
+    saved = weights(run_dir, CLUSTERED)
+    books = [tensor for name, tensor in saved["tensors"].items() if name.endswith(".codebook")]
+    assert len(books) == 21 and max(map(len, books)) == 4
+    assert saved["settings"]["parent"] == weights(run_dir)["fingerprint"]
+
+
 def test_sensitivities_are_those_of_the_evaluation_rows(run_dir):
     run_train(run_dir, "--sensitivity")
     for world in Run(layout(run_dir)).split.worlds:
@@ -284,15 +291,10 @@ def test_sensitivities_are_those_of_the_evaluation_rows(run_dir):
         assert meta["weights"] == weights(run_dir, world=world.name)["fingerprint"]
 
 
-def test_clustered_models_hold_few_values(run_dir):
-    clustering.main([*DIGITS, "--epochs", "1", "--lr", "0.001", "--run_dir", str(run_dir)])
-    saved = weights(run_dir, CLUSTERED)
-    books = [tensor for name, tensor in saved["tensors"].items() if name.endswith(".codebook")]
-    assert len(books) == 21 and max(map(len, books)) == 4
-    assert saved["settings"]["parent"] == weights(run_dir)["fingerprint"]
-
-
-@pytest.mark.parametrize(("rows", "count"), [("all", 1796), ("scored", 160)])
-def test_which_pictures_are_queried(finished, rows, count):
-    index = query_index(Run(layout(finished)).split, rows)
-    assert len(index) == count and (np.diff(index) > 0).all()
+def test_answers_to_more_pictures_than_are_asked_stay(run_dir):
+    run_prune(run_dir, "--query_rows", "all")
+    path = layout(run_dir).file(PRUNED, "target", "queries.npz")
+    before = path.read_bytes()
+    assert len(load_queries(path).index) == 1796
+    run_prune(run_dir)
+    assert path.read_bytes() == before
