@@ -178,7 +178,8 @@ def main(argv=None):
         rows += compare_retrained(name, pairs, ablation)
     first = runs[0]
     write_json(first.layout.result(ORIGINAL, "ablation.json"),
-               {"format": FORMAT, "data": first.settings.data_label, "rows": rows})
+               {"format": FORMAT, "data": first.settings.data_label, "results": evidence.results_digest(first),
+                "rows": rows})
     made = table(first)
     write(made, first.layout.tables)
     print("\n" + screen(made, list(made.blocks)))

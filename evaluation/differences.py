@@ -8,10 +8,11 @@ from common.intervals import delong, normal_interval, paired_tprs, percentile_in
 from common.metrics import LOW_FPR, auc, balanced_accuracy, interpolated_tpr, tpr_at_fpr
 from common.paths import ORIGINAL
 from evaluation.comparisons import combine
+from evaluation.evidence import results_digest
 from evaluation.tables import RATES, Table
 from models import hints, protocol
 
-FORMAT = 3  # of ablation.json; earlier ones held a single seed
+FORMAT = 4  # of ablation.json; earlier ones did not know the results that they compare
 NR_ATTACKS = ("SAMIA", "metric_based_2", "train_based_2 (RF)", "RMIA", "RMIA (population)")
 SR_ATTACKS = ("SR2 (LR)", "SR2 (RF)")
 SHOWN = ("acc", "auc", "tpr")
@@ -108,8 +109,8 @@ def table(run):
         return None
     with hints.mending(made_by):
         saved = read_json(path)
-    if saved.get("format") != FORMAT:
-        print(f"{path} was made by another version: run {made_by}")
+    if saved.get("format") != FORMAT or saved["results"] != results_digest(run):
+        print(f"{path} was made by another version or from other results than are there now: run {made_by}")
         return None
     frame = pd.DataFrame([_flat(row) for row in saved["rows"]])
     text = frame[LABELS].copy()

@@ -1,8 +1,9 @@
 """A mark of finished work: which files a stage left, so that their loss or change shows."""
-import hashlib
 import json
-import os
 from pathlib import Path
+
+from common.files import atomic
+from common.provenance import digest
 
 HASHED = {".json", ".csv", ".md", ".tex", ".html"}  # small; of the others the size is kept
 
@@ -18,10 +19,8 @@ def write(path, run_dir, patterns):
         if not files:
             raise FileNotFoundError(f"the stage left no {Path(run_dir) / pattern}")
         found.update((str(file.relative_to(run_dir)), _state(file)) for file in files)
-    path = Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(json.dumps(found, indent=1) + "\n")
-    os.replace(beside, path)
+    with atomic(path) as beside:
+        beside.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 def broken(path, run_dir):
@@ -39,5 +38,5 @@ def broken(path, run_dir):
 
 def _state(file):
     if file.suffix in HASHED:
-        return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+        return digest(file.read_bytes())
     return file.stat().st_size
