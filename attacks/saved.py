@@ -56,7 +56,9 @@ def read_configs(run):
 
 def read_multi(run):
     """Values of MR.json; CompLeakError names the command where it is absent or out of date."""
-    results = Results(run, ORIGINAL, "MR")
+    results, compressed = Results(run, ORIGINAL, "MR"), len(run.versions()) - 1
+    if compressed < 2:
+        raise CompLeakError(f"MR combines two or more compressed versions, and {run.layout.root()} has {compressed}")
     values = results.current(mr.expected(run, context_of(run), mr.saved_groups(results)))
     if values is None:
         raise CompLeakError(f"{results.path} is missing or out of date: run {results.command()}")

@@ -139,7 +139,9 @@ def augmented(images, rows, seed):
     """
     images = np.array(images)
     offsets, flips = draw(len(rows), torch.Generator().manual_seed(seed))
-    images[rows] = crop_and_flip(torch.from_numpy(images[rows]), offsets, flips).numpy()
+    for start in range(0, len(rows), BATCH):  # all at once would take several times the pictures' memory
+        some = slice(start, start + BATCH)
+        images[rows[some]] = crop_and_flip(torch.from_numpy(images[rows[some]]), offsets[some], flips[some]).numpy()
     return images
 
 

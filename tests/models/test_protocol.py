@@ -1,4 +1,6 @@
 """models/protocol.py and the choices of the released protocol that change models and queries."""
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -72,6 +74,15 @@ def test_members_alone_are_augmented_and_every_seed_differs():
     rest = np.setdiff1d(np.arange(30), members)
     assert np.array_equal(one[rest], images[rest]) and np.array_equal(one, same)
     assert not np.array_equal(one[members], images[members]) and not np.array_equal(one, other)
+
+
+def test_augmenting_many_members_takes_little_more_memory_than_the_pictures():
+    images = np.zeros((4000, 32, 32, 3), dtype=np.uint8)
+    tracemalloc.start()
+    augmented(images, np.arange(4000), 1)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.5 * images.nbytes
 
 
 def test_the_same_models_queried_with_augmented_members(tmp_path):
