@@ -129,7 +129,7 @@ def test_an_obvious_signal_is_learnt_and_swapped_members_mirror_it():
     test = outputs(1, 1000, 5.0)
     areas = []
     for truth in (member, ~member):
-        network = train_samia(posteriors, sensitivity, labels, truth, seed=0, device="cpu", epochs=12, progress=False)
+        network = train_samia(posteriors, sensitivity, labels, truth, seed=0, device="cpu", epochs=25, progress=False)
         scores = samia_score(network, *test[:3])
         assert np.mean((scores > 0) == (test[3] if truth is member else ~test[3])) > 0.8
         areas.append(auc(scores, test[3]))

@@ -161,13 +161,13 @@ def test_a_norm_belongs_to_the_convolution_that_feeds_it():
 def test_pruning_and_clustering_work_on_every_layer(name):
     network = build(name, 3, seed=0, width=1 / 16).to(memory_format=torch.channels_last)
     layers, x = compressible_layers(network), torch.randn(4, 3, 8, 8).to(memory_format=torch.channels_last)
-    pruned = pruning.Pruning(network, 0.5)
+    pruned = pruning.Mask(network, 0.5)
     assert [int((layer.weight == 0).sum()) for layer in layers.values()] == [
         int(layer.weight.numel() * 0.5) for layer in layers.values()]
     whole = {key: tensor.clone() for key, tensor in network.state_dict().items()}
     assert all(torch.equal(tensor, whole[key]) for key, tensor in pruning.unpack(pruning.pack(network)).items())
     assert len(pruned.masks) == LAYERS[name]
-    clustered = clustering.Clustering(network, 2)
+    clustered = clustering.Centroids(network, 2)
     F.cross_entropy(network(x), torch.tensor([0, 1, 2, 0])).backward()
     gradients = {key: layer.weight.grad.clone() for key, layer in layers.items()}
     clustered.after_backward()
@@ -214,4 +214,4 @@ def test_the_readmes_network_is_one_file_and_one_entry(root, tmp_path, monkeypat
     with torch.no_grad():
         apart = (int8.load_int8(state, network)(x) - model.eval()(x)).abs() / state["fc.scale"]
     assert apart.max() < 1.01
-    assert len(pruning.Pruning(network, 0.5).masks) == len(compressible_layers(network)) > 2
+    assert len(pruning.Mask(network, 0.5).masks) == len(compressible_layers(network)) > 2
