@@ -19,7 +19,7 @@ from evaluation import figures
 from evaluation.svg import svg
 from models.run import Run, Settings
 
-PRUNED = Version("pruning", "0.9")
+PRUNED, CLUSTERED = Version("pruning", "0.9"), Version("clustering", "4")
 
 
 def sample(seed, n=2000, shift=1.0, member=None):
@@ -30,14 +30,14 @@ def sample(seed, n=2000, shift=1.0, member=None):
 
 @pytest.fixture
 def make_run(made_up, tmp_path):
-    """make(settings) → (Run with made-up scores of the original and one pruned version, and real metrics; member)."""
+    """make(settings) → (Run with made-up scores of the original and a pruned version, and real metrics; member)."""
 
     def make(settings=("NR", "SR", "MR")):
         run, split = Run(Layout(tmp_path, "digits", "resnet18")), make_split(400, 0)
         made = Settings(data_label="toys", classes=("0", "1"), train_size=split.train_size)
         write_json(run.path, {"run": made.as_json(), **to_json(split)})
         rng, member = np.random.default_rng(0), np.isin(np.sort(split.target.evaluation), split.target.members)
-        for version, world in product((ORIGINAL, PRUNED), split.worlds):
+        for version, world in product((ORIGINAL, PRUNED, CLUSTERED), split.worlds):
             made_up.answers(run.layout, version, world, split, rng.integers(2, size=400), 0.0, 2, rng)
         jobs = [("NR", ORIGINAL, figures.NR_CURVES, None), ("NR", PRUNED, ["RMIA", "train_based_2 (RF)"], None),
                 ("SR", PRUNED, ["SR1 (RF)", "SR2 (RF)"], None),

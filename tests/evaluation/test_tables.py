@@ -236,11 +236,11 @@ def test_latex_is_well_formed(make_run, name):
 
 
 def test_missing_versions_are_named_with_their_commands(make_run, tmp_path, capsys):
-    run = make_run([ORIGINAL, PRUNED], multi=False)
+    run = make_run([ORIGINAL, PRUNED, CLUSTERED], multi=False)
     made, flags = built(run), f"--dataset_name digits --model_name resnet18 --run_dir {tmp_path}"
     lines = capsys.readouterr().out.splitlines()
     assert list(made) == ["models", "C1", "C2"] and len(lines) == 4
-    assert set(made["C1"].frame["model"]) == {"original", "pruning_0.9"}
+    assert set(made["C1"].frame["model"]) == {"original", "pruning_0.9", "clustering_4"}
     assert "clustering_16" in lines[0] and "python clustering/clustering.py" in lines[0] and "--bit 4" in lines[0]
     for line, setting, pair in ((lines[1], "NR", ""), (lines[2], "SR", " --original")):
         assert line.startswith(f"{setting} lacks pruning_0.6, pruning_0.7, pruning_0.8, quantization_int8, ")
