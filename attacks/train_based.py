@@ -4,6 +4,7 @@ import numpy as np
 from attacks.attack import Attack, Scored
 from attacks.classifiers import FITS, cross_fit, equal_rows
 from attacks.features import train_based_features
+from common.errors import CompLeakError
 from common.seeds import derive_seed
 
 
@@ -18,9 +19,18 @@ def classify(fitted_on, scored, attacked, kind, seed, aggregated=False):
     if kind == "RF":
         on_shadow = classifier.score_unseen(np.zeros(len(member)) if groups is None else groups)
     else:
-        twins = equal_rows(fitted_on, attacked.stacked("labels")) if groups is None else None
-        on_shadow = cross_fit(fit, fitted_on, member, derive_seed(seed, "folds"), groups=groups, twins=twins)
+        on_shadow = _cross_fitted(fit, fitted_on, attacked, seed)
     return Scored(scores, scores > 0.5, on_shadow, classifier.score(fitted_on) if aggregated else None)
+
+
+def _cross_fitted(fit, fitted_on, attacked, seed):
+    """The shadows' rows [Σm] scored by fits that did not see them, equal rows in one fold; None if too few differ."""
+    twins = equal_rows(fitted_on, attacked.stacked("labels")) if attacked.groups is None else None
+    try:
+        return cross_fit(fit, fitted_on, attacked.stacked("member"), derive_seed(seed, "folds"),
+                         groups=attacked.groups, twins=twins)
+    except CompLeakError:  # a model whose answers hardly differ leaves no five folds
+        return None
 
 
 def _attack(number, kind):

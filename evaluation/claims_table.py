@@ -38,7 +38,10 @@ def table_of(saved):
 def screen_table(saved):
     """The same with verdicts and AUC alone, in fewer columns."""
     kept = ["claim", "what", "judged by", "hardest against", "difference", "p Holm", "verdict"]
-    blocks = {"Verdicts": verdicts(saved), f"{METRICS['auc']}, in points": lines(saved, "auc")[kept]}
+    narrow = lines(saved, "auc")[kept]
+    # SR always has the original beside the version that is named.
+    narrow["hardest against"] = narrow["hardest against"].str.replace("original + ", "")
+    blocks = {"Verdicts": verdicts(saved), f"{METRICS['auc']}, in points": narrow}
     return Table("claims", _caption(saved), frame(saved), blocks)
 
 
