@@ -32,6 +32,12 @@ def ordered(versions):
     return sorted(versions, key=place)
 
 
+def is_control(version):
+    """Whether a version was fine-tuned like a compressed one, but not compressed."""
+    technique = TECHNIQUES.get(version.technique)
+    return technique is not None and technique.is_control(version.degree)
+
+
 def describe(version):
     """What a version's degree means, in words."""
     if version == ORIGINAL:

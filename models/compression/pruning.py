@@ -6,6 +6,8 @@ from models.compression.technique import Technique
 from models.networks import compressible_layers
 from models.training import Hooks, Session
 
+LARGEST_CONTROL = 4e-7  # a layer of the networks here has 2.4 million weights at most
+
 
 def prune_mask(weight, sparsity):
     """Which weights stay: all but the int(n·sparsity) of smallest magnitude, same shape, bool.
@@ -82,11 +84,15 @@ class Pruning(Technique):
             raise ValueError
         return str(float(text))
 
+    def is_control(self, degree):
+        """So small a sparsity removes int(n·sparsity) = 0 weights of every layer: 1e-7, 2e-7, … are so many controls."""
+        return float(degree) <= LARGEST_CONTROL
+
     def describe(self, degree):
-        return f"sparsity {100 * float(degree):g}%"
+        return "fine-tuned, nothing removed" if self.is_control(degree) else f"sparsity {100 * float(degree):g}%"
 
     def short(self, degree):
-        return f"pruned {degree}"
+        return f"fine-tuned {round(1e7 * float(degree))}" if self.is_control(degree) else f"pruned {degree}"
 
     def start(self, model, degree):
         return Session(model, Mask(model, float(degree)), pack)

@@ -6,7 +6,7 @@ from torch.nn.utils import prune
 
 from models.compression import pruning
 from models.compression.pruning import Mask
-from models.networks import compressible_layers
+from models.networks import NETWORKS, build, compressible_layers
 from models.networks.resnet import ResNet
 from models.training import Hooks, Recipe, train
 
@@ -45,6 +45,16 @@ def test_the_mask_drops_the_smallest_by_a_plain_sort(sparsity):
         expected = torch.ones(weight.numel(), dtype=torch.bool)
         expected[order[: int(weight.numel() * sparsity)]] = False
         assert mask.dtype == torch.bool and torch.equal(mask, expected.view(weight.shape))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_control_is_fine_tuned_with_nothing_removed(name):
+    most = max(layer.weight.numel() for layer in compressible_layers(build(name, 10, 0)).values())
+    controls = [pruning.PRUNING.degree(text) for text in ("1e-7", "2e-7", "3e-7", "4e-7")]
+    assert all(map(pruning.PRUNING.is_control, controls)) and len(set(controls)) == 4
+    assert all(int(most * float(degree)) == 0 for degree in controls)
+    assert not pruning.PRUNING.is_control("0.0001")
+    assert pruning.PRUNING.short(controls[1]) == "fine-tuned 2"
 
 
 @pytest.mark.parametrize("value", [0.0, 0.25])
