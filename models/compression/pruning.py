@@ -85,7 +85,7 @@ class Pruning(Technique):
         return str(float(text))
 
     def is_control(self, degree):
-        """So small a sparsity removes int(n·sparsity) = 0 weights of every layer: 1e-7, 2e-7, … are so many controls."""
+        """So small a sparsity removes int(n·sparsity) = 0 weights of each layer: 1e-7, 2e-7, … are as many controls."""
         return float(degree) <= LARGEST_CONTROL
 
     def describe(self, degree):
