@@ -156,22 +156,24 @@ def expected(run, context, groups, shadow_num=None):
     return found
 
 
-def attack_groups(run, context, groups=None, shadow_num=None):
+def attack_groups(run, context, groups=None, shadow_num=None, rows=ROWS):
     """MR for each group of versions, with and without the original; finished ones stay. Gives the values of MR.json.
 
-    groups: {name: [Version]}, default `run_groups`. Raises CompLeakError, naming the command, where SR has not been run
-    for a version or was run on other answers. Of NR, the control that repeats the original is made from is run here.
+    groups: {name: [Version]}, default `run_groups`; rows: those to run, of the others what holds is kept. Raises
+    CompLeakError, naming the command, where SR has not been run for a version or was run on other answers. Of NR, the
+    control that repeats the original is made from is run here.
     """
     groups = groups or run_groups(run)
     read = _read(run, [version for versions in groups.values() for version in versions], context.seed, shadow_num)
     for version in [version for version in read.signals if version != ORIGINAL]:
         for row in AGGREGATED:  # what is missing is said before anything is run
             aggregated(run, version, row, context, shadow_num)
-    nr.attack_version(run, ORIGINAL, context, [twice.AGGREGATED], shadow_num, wait=3600)
+    if REPEATED in rows:
+        nr.attack_version(run, ORIGINAL, context, [twice.AGGREGATED], shadow_num, wait=3600)
     replaced = read_version(run, INT8, shadow_num).stacked("losses") if "int8_shadow" in context.choices else None
     jobs = {}
     for group, versions in tqdm(groups.items(), desc="MR's inputs"):
-        for row in (*COLUMNS, *(row for row, (name, _) in LEARNED.items() if name in read.possible)):
+        for row in [row for row in rows if row in COLUMNS or LEARNED[row][0] in read.possible]:
             name = f"{group}, {row}"
             seen = Seen(group, versions, read.signals, read.rows)
             if row in COLUMNS:
@@ -181,7 +183,8 @@ def attack_groups(run, context, groups=None, shadow_num=None):
         results = Results(run, ORIGINAL, "MR")
         others = {name: versions for name, versions in saved_groups(results).items() if name not in groups}
         named = {name: [str(version) for version in versions] for name, versions in {**others, **groups}.items()}
-        return results.complete(jobs, read.target, context, keep=expected(run, context, others, shadow_num),
+        return results.complete(jobs, read.target, context,
+                                keep=expected(run, context, {**others, **groups}, shadow_num),
                                 also={"groups": named, "shadows": read.shadows}, shadow_member=read.rows.member)
 
 

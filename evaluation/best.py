@@ -11,24 +11,31 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import t
 
-from attacks import mr, nr, sr
+from attacks import learned, mr, nr, sr
 from attacks.attack import FITTED, NONE, REFERENCE
 from common.intervals import CONFIDENCE, delong_variance, normal_interval, percentile_interval
 from common.paths import ORIGINAL, Version
 from evaluation.comparisons import BEST, SAME_KNOWLEDGE, Pair, combine, difference
 
 ANY = "any"
+BEYOND = (sr.AGGREGATED, *learned.KNOWLEDGE)  # of SR, what is compared with itself on a control
 SETTINGS = {"NR": "on one model", "SR": "with one compressed", "MR": "with several"}
 STEPS = {"SR - NR": ("SR", "NR"), "MR - SR": ("MR", "SR")}
 
 
 class Chosen(NamedTuple):
-    """What is compared: pairs of chosen keys, runs whose scores hold them, and {chosen key: key of the attack}, one
-    dictionary a run."""
+    """What is compared: pairs of chosen keys, runs whose scores hold them, {chosen key: key of the attack}, one
+    dictionary a run, and (key, key of the same attack on controls) of all that has its like there."""
 
     pairs: list
     runs: list
     keys: list
+    beyond: list
+
+    @property
+    def compared(self):
+        """Every key whose scores are needed."""
+        return list(dict.fromkeys([*self.keys[0], *(key for both in self.beyond for key in both)]))
 
 
 def choose(runs, keys):
@@ -44,7 +51,7 @@ def choose(runs, keys):
     found = [{key: max(candidates, key=one.areas.get) for key, candidates in wanted.items()} for one in runs]
     extended = [replace(one, scores={**one.scores, **{key: one.scores[of] for key, of in chosen.items()}})
                 for one, chosen in zip(runs, found, strict=True)]
-    return Chosen(pairs, extended, found)
+    return Chosen(pairs, extended, found, _beyond(keys, runs[0].groups))
 
 
 def best(setting):
@@ -92,10 +99,25 @@ def _keys(keys, setting, models=None):
     return [key for key in keys if key[0] == setting and (models is None or key[1] in models)]
 
 
+def _beyond(keys, groups):
+    """(key, key of the same attack on controls): MR with a group of as many, SR with the first of them."""
+    tuned = {group for group, models in groups.items() if all(mr.is_control(Version.named(one)) for one in models)}
+    controls = [model for setting, model, _ in keys if setting == "SR" and is_control((setting, model, ""), groups)]
+    found = []
+    for setting, model, attack in keys:
+        if setting == "SR" and model not in controls and attack in BEYOND:
+            found += [((setting, model, attack), (setting, one, attack)) for one in dict.fromkeys(controls[:1])]
+        if setting == "MR" and model not in tuned:
+            found += [((setting, model, attack), (setting, one, attack)) for one in groups
+                      if one in tuned and len(groups[one]) == len(groups[model]) and attack != mr.REPEATED]
+    return [both for both in found if both[1] in keys]
+
+
 # What claims.json says of it.
 
 def summary(chosen, measured, label):
-    """The values of "best": what was chosen, each setting's rates, the steps between settings; {} without shadows.
+    """The values of "best": what was chosen, each setting's rates, the steps between settings, and what every attack on
+    compressed versions finds beyond the same on versions that were only trained on; {} without shadows.
 
     measured: {metric: one dictionary of `comparisons.measure` a run}; label: key → words. Rates are fractions;
     interval: over these models' points; over_seeds: Student's t over the runs, None for a single one.
@@ -110,6 +132,10 @@ def summary(chosen, measured, label):
     found["differences"] = {step: {metric: _difference(metric, of_runs, best(one), best(other))
                                    for metric, of_runs in measured.items()}
                             for step, (one, other) in STEPS.items() if {one, other} <= set(settings)}
+    found["beyond fine-tuning"] = [
+        {"attack": label(one), "against": label(other),
+         **{metric: _difference(metric, of_runs, one, other) for metric, of_runs in measured.items()}}
+        for one, other in chosen.beyond]
     return {**found, "text": sentence(found)}
 
 

@@ -69,7 +69,7 @@ def origin(one):
 
 def measure_all(metric, pairs, chosen):
     """`comparisons.measure` of each run, of all that is compared; its points are resampled by a seed of its own."""
-    keys = dict.fromkeys([*(key for pair in pairs for key in (pair.attack, pair.against)), *chosen.keys[0]])
+    keys = dict.fromkeys([*(key for pair in pairs for key in (pair.attack, pair.against)), *chosen.compared])
     return [measure(metric, one.scores, one.member, list(keys), derive_seed(one.run.settings.seed, "claims"))
             for one in chosen.runs]
 

@@ -70,7 +70,8 @@ def _caption(saved):
 
 
 def best_block(saved, metrics=tuple(METRICS)):
-    """{heading: the attacker's best, a line a setting and seed, then what each step adds}; {} where there is none."""
+    """{heading: frame}: the attacker's best, a line a setting, then what each step adds; what attacks find beyond
+    controls, where there are some. {} without a best."""
     found = saved["best"]
     if not found:
         return {}
@@ -83,7 +84,12 @@ def best_block(saved, metrics=tuple(METRICS)):
                      **_rates(found[setting], metrics)})
     rows += [{"the attacker's best": step, "chosen on the shadow": "-", **_rates(rates, metrics, "+")}
              for step, rates in found["differences"].items()]
-    return {f"{BEST.capitalize()}, per cent and points": pd.DataFrame(rows)}
+    blocks = {f"{BEST.capitalize()}, per cent and points": pd.DataFrame(rows)}
+    if beyond := found["beyond fine-tuning"]:
+        blocks["Beyond fine-tuning without compression, in points"] = pd.DataFrame(
+            [{"attack": short(row["attack"]), "against": short(row["against"]), **_rates(row, metrics, "+")}
+             for row in beyond])
+    return blocks
 
 
 def _rates(rates, metrics, sign=""):

@@ -2,6 +2,7 @@
 import numpy as np
 import pandas as pd
 
+from attacks.mr import AGGREGATED
 from attacks.results import INTERPOLATED_RESAMPLES, Results
 from common.files import read_json
 from common.intervals import delong, normal_interval, paired_tprs, percentile_interval, resamples_of
@@ -75,7 +76,7 @@ def measure(pairs, seeds, choice, versions, interpolated):
     pairs: (sound Run, changed Run), one a seed.
     """
     places = [("NR", ORIGINAL, NR_ATTACKS), *(("SR", version, SR_ATTACKS) for version in versions),
-              ("MR", ORIGINAL, None)]
+              ("MR", ORIGINAL, tuple(AGGREGATED))]
     rows = []
     for setting, version, attacks in places:
         loaded = [[_decided(Results(run, version, setting)) for run in pair] for pair in pairs]
@@ -84,7 +85,7 @@ def measure(pairs, seeds, choice, versions, interpolated):
         for (index, member, _), (other_index, other_member, _) in loaded:
             assert (index == other_index).all() and (member == other_member).all(), "one split, one order of rows"
         everywhere = [name for name in loaded[0][0][2] if all(name in one[2] for pair in loaded for one in pair)]
-        for name in [name for name in everywhere if attacks is None or name in attacks]:
+        for name in [name for name in everywhere if name.rsplit(", ", 1)[-1] in attacks]:
             moved = differences([(before[2][name], after[2][name], before[1]) for before, after in loaded],
                                 interpolated)
             rows.append({"choice": choice, "setting": setting, "model": str(version), "attack": name, "seeds": seeds,
