@@ -198,7 +198,7 @@ def _group(run, name, versions, row, read, replaced, context, shadow_num):
     return Group(name, np.stack([losses[version][0] for version in columns], axis=1),
                  np.stack([losses[version][1] if own else replaced for version in columns], axis=1),
                  tuple(scored[version] for version in columns), read.target.member, read.rows.member,
-                 read.rows.groups)
+                 read.rows.groups, candidate=row != REPEATED)
 
 
 def saved_groups(results):

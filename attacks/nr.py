@@ -26,7 +26,7 @@ def possible(attacked):
     """({name: Attack} that these answers allow, [one line on each that they do not])."""
     if not attacked.shadows:
         return ({attack.name: attack for attack in metric_based.ATTACKS},
-                ["every attack but those with a threshold is left out, and every ACC: they need a shadow model"])
+                ["every attack but those on one number, and every ACC, are left out: they need a shadow model"])
     found, lines = dict(ATTACKS), []
     if not attacked.has_sensitivities:
         del found[samia.ATTACK.name]
