@@ -82,6 +82,11 @@ class Attacked:
         return np.concatenate([getattr(shadow, name) for shadow in self.shadows])
 
     @property
+    def shadow_member(self):
+        """Membership [Σm] of the shadows' rows, None without a shadow."""
+        return self.stacked("member") if self.shadows else None
+
+    @property
     def groups(self):
         """The shadow of each of its rows [Σm], or None where there is one shadow."""
         sizes = [len(shadow.index) for shadow in self.shadows]

@@ -1,6 +1,7 @@
 """One learner for every setting: its kinds are compared on the shadow alone, and the best one goes to the target."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import expit
@@ -30,16 +31,18 @@ class Learned:
     target: np.ndarray
 
 
-def learn(shadow_sets, member, target_sets, seed, groups=None, kinds=KINDS, name=None):
+def learn(shadow_sets, member, target_sets, seed, groups=None, kinds=KINDS, name=None, twins=None):
     """Fit every feature set on the shadow's rows, choose each one's kind there, and score the target with it.
 
     "nets": five networks of 64–64 GELU units, their log-odds averaged; those of all folds and sets train side by side.
-    "logistic" and "forest": attacks/classifiers.py. Folds and seeds depend on `seed`, `member` and `groups` alone, so
-    a set's scores do not depend on which others are learned with it, and sets are compared on equal terms.
+    "logistic" and "forest": attacks/classifiers.py; a forest of one shadow is judged out of bag, which costs one fit
+    where folds cost six. Folds and seeds depend on `seed`, `member`, `groups` and `twins` alone, so a set's scores do
+    not depend on which others are learned with it, and sets are compared on equal terms.
 
     Args: shadow_sets {name: [n,d]}, the rows of all shadows; member [n] bool of the shadows; target_sets {name:
-        [m,d]} of the same names and columns, any rows; seed int; groups [n] int or None, as in `fold_of_rows`; kinds,
-        a sequence of those to compare; name of the progress bar, or None for no bar.
+        [m,d]} of the same names and columns, any rows; seed int; groups [n] int, the shadow of each row where there
+        are several, else None; kinds, a sequence of those to compare; name of the progress bar, or None for no bar;
+        twins [n] int or None, without groups: rows of equal pictures share a number, and none judges another.
     Returns: {name: Learned}.
     Raises: CompLeakError for an unknown kind, features that are not finite, or folds that cannot be made.
     Source: Wolpert, Neural Networks 1992, for scores from fits that did not see the row.
@@ -47,11 +50,13 @@ def learn(shadow_sets, member, target_sets, seed, groups=None, kinds=KINDS, name
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown or not kinds:
         raise CompLeakError(f"no learner {', '.join(unknown) or 'is named'}: choose among {', '.join(KINDS)}")
+    assert groups is None or twins is None, "groups already keep a shadow's rows together"
     kinds, member = [kind for kind in KINDS if kind in kinds], np.asarray(member).astype(bool)
     sets = {key: (_checked(rows, key, len(member)), _checked(target_sets[key], key)) for key, rows in
             shadow_sets.items()}
-    fold = fold_of_rows(member, derive_seed(seed, "folds"), groups)
-    found = {kind: FITTERS[kind](sets, member, fold, seed, name) for kind in kinds}
+    left_out = LeftOut(fold_of_rows(member, derive_seed(seed, "folds"), twins if groups is None else groups),
+                       groups is not None, twins)
+    found = {kind: FITTERS[kind](sets, member, left_out, seed, name) for kind in kinds}
     return {key: _chosen({kind: found[kind][key] for kind in kinds}, member) for key in sets}
 
 
@@ -103,8 +108,17 @@ def fold_of_rows(member, seed, groups=None, folds=FOLDS):
     return fold
 
 
-def _nets(sets, member, fold, seed, name):
+class LeftOut(NamedTuple):
+    """Which rows a fit leaves out: fold [n] of each row, whether folds are whole shadows, and the rows' twins."""
+
+    fold: np.ndarray
+    shadows: bool
+    twins: np.ndarray | None
+
+
+def _nets(sets, member, left_out, seed, name):
     """{key: (shadow [n] cross-fitted, target [m])} of averaged networks, every one of them trained at once."""
+    fold = left_out.fold
     parts = [*range(fold.max() + 1), None]
     jobs = [Job(shadow, member, np.flatnonzero(fold != part) if part is not None else np.arange(len(member)),
                 shadow[fold == part] if part is not None else target,
@@ -128,8 +142,8 @@ def _joined(parts, fold):
 def _classifier(fit):
     """The same for a classifier. fit: (features, member, seed) -> Classifier."""
 
-    def fitted(sets, member, fold, seed, name):
-        forest, found = derive_seed(seed, "forest"), {}
+    def fitted(sets, member, left_out, seed, name):
+        fold, forest, found = left_out.fold, derive_seed(seed, "forest"), {}
         for key, (shadow, target) in sets.items():
             parts = [fit(shadow[fold != part], member[fold != part], forest).score(shadow[fold == part])
                      for part in range(fold.max() + 1)]
@@ -139,5 +153,16 @@ def _classifier(fit):
     return fitted
 
 
+def _forest(sets, member, left_out, seed, name):
+    """The same for a forest: with one shadow the trees that did not see a row score it, else it is fitted by fold."""
+    if left_out.shadows:
+        return _classifier(fit_forest)(sets, member, left_out, seed, name)
+    found = {}
+    for key, (shadow, target) in sets.items():
+        forest = fit_forest(shadow, member, derive_seed(seed, "forest"))
+        found[key] = forest.score_out_of_bag(left_out.twins), forest.score(target)
+    return found
+
+
 FITTERS = {"nets": _nets, "logistic": _classifier(lambda features, member, seed: fit_logistic(features, member)),
-           "forest": _classifier(fit_forest)}
+           "forest": _forest}

@@ -1,28 +1,36 @@
 """Multiple references: several compressed versions together. `python -m attacks.mr` is the notebook without it."""
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
-from attacks import nr, sr, train_based
+from attacks import learned, nr, sr, train_based, twice
 from attacks.arguments import attack_context, open_run
-from attacks.attack import Attack, Scored
+from attacks.attack import Attack
+from attacks.calibrated import WITH, WITHOUT, mr_sets
+from attacks.games import signals_of
 from attacks.inputs import identities, need_shadows, read_version
-from attacks.mr_network import multi_score, side_by_side, train_multi
-from attacks.networks import accuracy_judge
+from attacks.mr_network import Group, network_attack
 from attacks.results import Results, report
+from attacks.signals import log_posterior
 from common.command import run as run_command
 from common.errors import CompLeakError
 from common.files import locked
 from common.paths import ORIGINAL, Version
-from common.seeds import derive_seed
 from models import hints
 from models.arguments import parser
-from models.compression import TECHNIQUES, paper_versions
+from models.compression import TECHNIQUES, is_control, paper_versions
 
 INT8 = Version("quantization", "int8")
 # {what the attacker knows: (setting, attack) that gives each version's member probability}
-AGGREGATED = {"with the original": ("SR", sr.AGGREGATED), "without the original": ("NR", train_based.AGGREGATED)}
+AGGREGATED = {WITH: ("SR", sr.AGGREGATED), WITHOUT: ("NR", train_based.AGGREGATED)}
+# Control: every column is the original's, so what is left is what the network and SR's features do for one model.
+REPEATED = "original repeated"
+COLUMNS = {**AGGREGATED, REPEATED: ("NR", twice.AGGREGATED)}
+# {row: (learned attack, what the attacker knows)}; a result is called "<group>, <row>", a row being one of these or of
+# COLUMNS, and no row has a comma.
+LEARNED = {f"{name} {knows}": (name, knows) for name in learned.KNOWLEDGE for knows in AGGREGATED}
+ROWS = (*COLUMNS, *LEARNED)
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
@@ -46,10 +54,21 @@ def groups_of(versions):
     return found
 
 
+def control_groups(groups, versions):
+    """{name: [Version]} of the controls among some versions: as many as each group has, and all of them."""
+    controls = [version for version in versions if is_control(version)]
+    sizes = sorted({len(controls), *map(len, groups.values())})
+    return {f"fine-tuned {NUMBERS[size] if size < len(NUMBERS) else size}": controls[:size]
+            for size in sizes if 1 <= size <= len(controls)}
+
+
 def run_groups(run):
-    """The groups that the versions of a run fill; CompLeakError where there are not two. Says which of the paper's it
-    lacks."""
-    present = [version for version in run.versions() if version != ORIGINAL]
+    """The groups that the versions of a run fill, and those of its controls; CompLeakError where there are not two.
+
+    Says which of the paper's groups it lacks.
+    """
+    versions = [version for version in run.versions() if version != ORIGINAL]
+    present = [version for version in versions if not is_control(version)]
     if len(present) < 2:
         raise CompLeakError(f"MR combines two or more compressed models, and {run.layout.root()} knows {len(present)}")
     lacking = [] if run.layout.is_own else [version for version in paper_versions()[1:] if version not in present]
@@ -57,65 +76,66 @@ def run_groups(run):
         names = [name for name, members in paper_groups().items() if set(members) & set(lacking)]
         print(f"without {', '.join(names)}: {', '.join(map(str, lacking))} not trained, run "
               f"{'; '.join(hints.training(run.layout, version) for version in lacking)}")
-    return groups_of(present)
+    groups = groups_of(present)
+    return {**groups, **control_groups(groups, versions)}
 
 
-@dataclass(frozen=True)
-class Group:
-    """What the MR attack sees of k versions on the target's m and the shadows' Σm rows.
+class Seen(NamedTuple):
+    """What a learned attack sees of a group: its versions, {version: `games.Signals`}, and the shadows' rows."""
 
-    target_losses [m, k] and shadow_losses [Σm, k] in nats; scored: the k aggregated attacks' Scored; member [m] and
-    shadow_member [Σm] bool.
-    """
-
-    name: str
-    target_losses: np.ndarray
-    shadow_losses: np.ndarray
-    scored: tuple
-    member: np.ndarray
-    shadow_member: np.ndarray
-
-
-def network_attack(group, context):
-    """The Scored of the MR network, log-odds, on a Group."""
-    in_sample = "in_sample_forests" in context.choices
-    on_shadow = np.stack([one.in_sample if in_sample else one.on_shadow for one in group.scored], axis=1)
-    on_target = np.stack([one.scores for one in group.scored], axis=1)
-    judge = None
-    if "best_attack_epoch" in context.choices:  # as the released protocol does, on the target
-        judge = accuracy_judge(side_by_side(on_target, group.target_losses, context.device), group.member)
-    seed = derive_seed(context.seed, "MR", *group.name.rsplit(", ", 1))
-    model = train_multi(on_shadow, group.shadow_losses, group.shadow_member, seed, context.device, judge=judge)
-    found = multi_score(model, on_target, group.target_losses)
-    return Scored(found, found > 0)
+    group: str
+    versions: list
+    signals: dict
+    rows: learned.Rows
 
 
 def attack_of(name):
-    """The Attack on one group: a result's name is that of its group and of what is known."""
-    return Attack(name, network_attack, short=name.removesuffix(" the original"),
-                  choices=("best_attack_epoch", "int8_shadow", "in_sample_forests"))
+    """The Attack on one group: a result's name is that of its group and of its row."""
+    row, short = name.rsplit(", ", 1)[1], name.removesuffix(" the original")
+    if row not in LEARNED:
+        choices = ("best_attack_epoch", "in_sample_forests", *(() if row == REPEATED else ("int8_shadow",)))
+        return Attack(name, network_attack, short=short, choices=choices)
+    method, knows = LEARNED[row]
+
+    def run(seen, context):
+        def select(phi, *reference):
+            return mr_sets(phi, ORIGINAL, {seen.group: seen.versions}, *reference)[f"{seen.group}, {knows}"]
+
+        return learned.run_learned(method, seen.signals, select, seen.rows, context)
+
+    return Attack(name, run, knowledge=learned.KNOWLEDGE[method], short=short)
+
+
+def columns_of(versions, row):
+    """Whose scores and losses MR's network joins: the versions', or the original's as often."""
+    return [ORIGINAL] * len(versions) if row == REPEATED else versions
 
 
 def aggregated(run, version, knows, context, shadow_num=None):
     """(metrics, Results) of the attack on one version that MR aggregates; CompLeakError where it is not there or
     not of the answers that are there now."""
-    setting, attack = AGGREGATED[knows]
+    setting, attack = COLUMNS[knows]
     expected = (sr if setting == "SR" else nr).expected(run, version, context, shadow_num)
     results = Results(run, version, setting)
     values = results.current(expected)
     if values is None or attack not in values["attacks"]:
         what = "is missing" if not results.path.exists() else f"has no {attack} of the answers that are there now"
-        raise CompLeakError(f"{results.path} {what}: run {hints.attacks(run.layout, 'SR', [version])}")
+        made_by = "NR" if version == ORIGINAL else "SR"
+        raise CompLeakError(f"{results.path} {what}: run {hints.attacks(run.layout, made_by, [version])}")
     return values["attacks"][attack], results
 
 
-def made_from(run, versions, knows, context, shadow_num=None):
+def made_from(run, versions, row, context, shadow_num=None):
     """What an MR attack's result depends on."""
-    found = {"versions": [str(version) for version in versions],
-             "answers": {str(version): identities(run, version, shadow_num).answers for version in versions},
-             "aggregated": {str(version): aggregated(run, version, knows, context, shadow_num)[0]["digest"]
-                            for version in versions}}
-    if "int8_shadow" in context.choices:
+    read = columns_of(versions, row)
+    if row in LEARNED and LEARNED[row][1] == WITH:
+        read = [ORIGINAL, *versions]
+    found = {"versions": [str(version) for version in columns_of(versions, row)],
+             "answers": {str(version): identities(run, version, shadow_num).answers for version in read}}
+    if row in COLUMNS:
+        found["aggregated"] = {str(version): aggregated(run, version, row, context, shadow_num)[0]["digest"]
+                               for version in dict.fromkeys(read)}
+    if row in AGGREGATED and "int8_shadow" in context.choices:
         found["int8"] = identities(run, INT8, shadow_num).answers[1:]
     return found
 
@@ -124,44 +144,58 @@ def expected(run, context, groups, shadow_num=None):
     """{attack: everything that its result would be made from now}, of those groups that can be attacked now."""
     found = {}
     for group, versions in groups.items():
-        for knows in AGGREGATED:
-            name = f"{group}, {knows}"
+        for row in ROWS:
+            name = f"{group}, {row}"
             try:
-                found[name] = attack_of(name).inputs(made_from(run, versions, knows, context, shadow_num), context)
+                found[name] = attack_of(name).inputs(made_from(run, versions, row, context, shadow_num), context)
             except CompLeakError:
                 continue
     return found
 
 
-def attack_groups(run, context, groups=None, shadow_num=None):
+def attack_groups(run, context, groups=None, shadow_num=None, rows=ROWS):
     """MR for each group of versions, with and without the original; finished ones stay. Gives the values of MR.json.
 
-    groups: {name: [Version]}, default `run_groups`. Raises CompLeakError, naming the command, where SR has not been run
-    for a version or was run on other answers.
+    groups: {name: [Version]}, default `run_groups`; rows: those to run, of the others what holds is kept. Raises
+    CompLeakError, naming the command, where SR has not been run for a version or was run on other answers. Of NR, the
+    control that repeats the original is made from is run here.
     """
     groups = groups or run_groups(run)
-    losses = _losses(run, [version for versions in groups.values() for version in versions], shadow_num)
-    target, shadow_member = losses["target"], losses["shadow_member"]
+    read = _read(run, [version for versions in groups.values() for version in versions], context.seed, shadow_num)
+    for version in [version for version in read.signals if version != ORIGINAL]:
+        for row in AGGREGATED:  # what is missing is said before anything is run
+            aggregated(run, version, row, context, shadow_num)
+    if REPEATED in rows:
+        nr.attack_version(run, ORIGINAL, context, [twice.AGGREGATED], shadow_num, wait=3600)
     replaced = read_version(run, INT8, shadow_num).stacked("losses") if "int8_shadow" in context.choices else None
     jobs = {}
     for group, versions in tqdm(groups.items(), desc="MR's inputs"):
-        for knows in AGGREGATED:
-            name = f"{group}, {knows}"
-            scored = []
-            for version in versions:
-                _, results = aggregated(run, version, knows, context, shadow_num)
-                attack = AGGREGATED[knows][1]
-                scored.append(results.scored([attack])[2][attack])
-            on_shadow = [losses[version][1] if replaced is None else replaced for version in versions]
-            seen = Group(name, np.stack([losses[version][0] for version in versions], axis=1),
-                         np.stack(on_shadow, axis=1), tuple(scored), target.member, shadow_member)
-            jobs[name] = attack_of(name), made_from(run, versions, knows, context, shadow_num), seen
+        for row in [row for row in rows if row in COLUMNS or LEARNED[row][0] in read.possible]:
+            name = f"{group}, {row}"
+            seen = Seen(group, versions, read.signals, read.rows)
+            if row in COLUMNS:
+                seen = _group(run, name, versions, row, read, replaced, context, shadow_num)
+            jobs[name] = attack_of(name), made_from(run, versions, row, context, shadow_num), seen
     with locked(run.layout.result(ORIGINAL, "MR.json")):
         results = Results(run, ORIGINAL, "MR")
         others = {name: versions for name, versions in saved_groups(results).items() if name not in groups}
         named = {name: [str(version) for version in versions] for name, versions in {**others, **groups}.items()}
-        return results.complete(jobs, target, context, keep=expected(run, context, others, shadow_num),
-                                also={"groups": named, "shadows": losses["shadows"]})
+        return results.complete(jobs, read.target, context,
+                                keep=expected(run, context, {**others, **groups}, shadow_num),
+                                also={"groups": named, "shadows": read.shadows}, shadow_member=read.rows.member)
+
+
+def _group(run, name, versions, row, read, replaced, context, shadow_num):
+    """The Group of one row; replaced: the losses that the released protocol takes for every shadow version's."""
+    columns, attack, scored = columns_of(versions, row), COLUMNS[row][1], {}
+    for version in dict.fromkeys(columns):
+        scored[version] = aggregated(run, version, row, context, shadow_num)[1].scored([attack])[2][attack]
+    losses = {version: [-log_posterior(side.phi) for side in read.signals[version]] for version in scored}
+    own = replaced is None or row == REPEATED
+    return Group(name, np.stack([losses[version][0] for version in columns], axis=1),
+                 np.stack([losses[version][1] if own else replaced for version in columns], axis=1),
+                 tuple(scored[version] for version in columns), read.target.member, read.rows.member,
+                 read.rows.groups, candidate=row != REPEATED)
 
 
 def saved_groups(results):
@@ -170,19 +204,29 @@ def saved_groups(results):
     return {name: [Version.named(member) for member in members] for name, members in groups.items()}
 
 
-def _losses(run, versions, shadow_num):
-    """{Version: (the target's losses [m], the shadows' [Σm])}, and of the last "target", "shadow_member", "shadows".
+class Read(NamedTuple):
+    """What MR takes from answers: {version: `games.Signals`}, the target's Answers, the shadows' rows and number, and
+    the learned attacks that every version's answers allow."""
+
+    signals: dict
+    target: object
+    rows: learned.Rows
+    shadows: int
+    possible: set
+
+
+def _read(run, versions, seed, shadow_num):
+    """The Read of the original and of some versions; seed int of the references that are drawn.
 
     One version is held at a time: with many shadows all of them would not fit into memory.
     """
-    found = {}
-    for version in dict.fromkeys(versions):
+    signals, possible = {}, set(learned.KNOWLEDGE)
+    for version in dict.fromkeys([ORIGINAL, *versions]):
         attacked = read_version(run, version, shadow_num)
         need_shadows(run, attacked.shadows, "MR")
-        found[version] = attacked.target.losses, attacked.stacked("losses")
-        found |= {"target": attacked.target, "shadow_member": attacked.stacked("member"),
-                  "shadows": len(attacked.shadows)}
-    return found
+        signals[version] = signals_of(attacked, seed)
+        possible &= set(learned.possible(attacked))
+    return Read(signals, attacked.target, learned.rows_of(attacked), len(attacked.shadows), possible)
 
 
 def main(argv=None):

@@ -1,18 +1,25 @@
 """The multiple-reference attack: a network that joins several models' scores and losses of the same image."""
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import torch
+from joblib import cpu_count
 from torch import nn
 from torch.nn import functional as F
 
-from attacks.networks import log_odds, seeded, train_network
+from attacks.attack import Scored
+from attacks.learners import fold_of_rows
+from attacks.networks import accuracy_judge, log_odds, one_thread, seeded, train_network
+from common.seeds import derive_seed
 
 DROPOUT = 0.5
 LEARNING_RATE = 0.01
 BRANCH = (128, 64)
 JOINED = (256, 128, 64, 2)
+HALVES = 2  # folds of its scores on the shadow
 
 
 class MultiNetwork(nn.Module):
@@ -78,3 +85,54 @@ def multi_score(model, scores, losses):
     Returns: [n] float64.
     """
     return log_odds(model, side_by_side(scores, losses, model.loss_mean.device))
+
+
+@dataclass(frozen=True)
+class Group:
+    """What the MR attack sees of k versions on the target's m and the shadows' Σm rows.
+
+    target_losses [m, k] and shadow_losses [Σm, k] in nats; scored: the k aggregated attacks' Scored; member [m] and
+    shadow_member [Σm] bool; shadow_of [Σm], the shadow of each row, or None where there is one; candidate: whether the
+    attacker may choose it on the shadow, for which its rows are scored there.
+    """
+
+    name: str
+    target_losses: np.ndarray
+    shadow_losses: np.ndarray
+    scored: tuple
+    member: np.ndarray
+    shadow_member: np.ndarray
+    shadow_of: np.ndarray | None = None
+    candidate: bool = True
+
+
+def network_attack(group, context):
+    """The Scored of the MR network, log-odds, on a Group; on the shadows' rows from networks that did not see them."""
+    in_sample = "in_sample_forests" in context.choices
+    on_shadow = np.stack([one.in_sample if in_sample else one.on_shadow for one in group.scored], axis=1)
+    on_target = np.stack([one.scores for one in group.scored], axis=1)
+    judge = None
+    if "best_attack_epoch" in context.choices:  # as the released protocol does, on the target
+        judge = accuracy_judge(side_by_side(on_target, group.target_losses, context.device), group.member)
+    seed = derive_seed(context.seed, "MR", *group.name.rsplit(", ", 1))
+    model = train_multi(on_shadow, group.shadow_losses, group.shadow_member, seed, context.device, judge=judge)
+    found = multi_score(model, on_target, group.target_losses)
+    return Scored(found, found > 0, _cross_fitted(on_shadow, group, seed, context) if group.candidate else None)
+
+
+def _cross_fitted(on_shadow, group, seed, context):
+    """Log-odds of the shadows' rows, each half's from a network that saw the other: [Σm]. Five folds would cost four
+    trainings more, and a network that saw half the rows is, if anything, judged too low."""
+    member, losses = group.shadow_member, group.shadow_losses
+    fold = fold_of_rows(member, derive_seed(context.seed, "folds"), group.shadow_of, HALVES)
+
+    def left_out(part):
+        rest, mine = fold != part, fold == part
+        model = train_multi(on_shadow[rest], losses[rest], member[rest], seed, context.device)
+        return multi_score(model, on_shadow[mine], losses[mine])
+
+    scores, parts = np.empty(len(member)), range(fold.max() + 1)
+    with one_thread(), ThreadPoolExecutor(cpu_count()) as pool:
+        for part, found in zip(parts, pool.map(left_out, parts), strict=True):
+            scores[fold == part] = found
+    return scores

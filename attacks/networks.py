@@ -2,6 +2,7 @@
 
 import math
 from contextlib import contextmanager
+from threading import Lock
 
 import numpy as np
 import torch
@@ -43,9 +44,12 @@ class Dropout:
         return [part.view(shape) for part, shape in zip(factors.split(sizes), shapes, strict=True)]
 
 
+BUILDING = Lock()  # torch has one random state, which two networks must not draw from at once
+
+
 def seeded(build, seed):
     """build() with weights drawn for the role "weights" of `seed`, leaving torch's own random state as it was."""
-    with torch.random.fork_rng(devices=[]):
+    with BUILDING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "weights"))
         return build()
 

@@ -1,27 +1,42 @@
 """No reference: the attacks on one version by itself, each fitted on the shadows' same version."""
-from attacks import metric_based, rmia_game, samia, train_based
+from attacks import learned, metric_based, rmia_game, samia, train_based, twice
+from attacks.attack import Attack
+from attacks.calibrated import nr_sets
+from attacks.games import signals_of
 from attacks.inputs import identities, read_version
 from attacks.results import Results
 from common.files import locked
 
-# The paper's six in its order, and what is reported beside them.
+
+def _learned(name):
+    def run(attacked, context):
+        signals = {attacked.version: signals_of(attacked, context.seed)}
+        return learned.run_learned(name, signals, lambda *both: nr_sets(*both)[attacked.version],
+                                   learned.rows_of(attacked), context)
+
+    return Attack(name, run, knowledge=learned.KNOWLEDGE[name], short=name)
+
+
+# The paper's six in its order, what is reported beside them, and the controls of SR's features.
 ATTACKS = {attack.name: attack for attack in (samia.ATTACK, *metric_based.ATTACKS, *train_based.ATTACKS,
-                                              *rmia_game.ATTACKS)}
+                                              *rmia_game.ATTACKS, *map(_learned, learned.KNOWLEDGE), *twice.ATTACKS)}
 
 
 def possible(attacked):
     """({name: Attack} that these answers allow, [one line on each that they do not])."""
     if not attacked.shadows:
         return ({attack.name: attack for attack in metric_based.ATTACKS},
-                ["SAMIA, train_based_1, train_based_2, RMIA and every ACC are left out: they need a shadow model"])
+                ["every attack but those on one number, and every ACC, are left out: they need a shadow model"])
     found, lines = dict(ATTACKS), []
     if not attacked.has_sensitivities:
         del found[samia.ATTACK.name]
         lines.append("SAMIA is left out: it needs sensitivity.npz beside each queries.npz")
     missing = rmia_game.missing(attacked)
-    for name in missing.names:
-        del found[name]
-    return found, lines + missing.lines
+    lines += missing.lines
+    lacking = [*missing.names, *learned.KNOWLEDGE.keys() - learned.possible(attacked)]
+    if learned.CALIBRATED in lacking:
+        lines.append(learned.LACKING)
+    return {name: attack for name, attack in found.items() if name not in lacking}, lines
 
 
 def made_from(attack, known):
@@ -49,5 +64,6 @@ def attack_version(run, version, context, names=None, shadow_num=None, wait=0):
         known, (attacks, lines) = attacked.identities, possible(attacked)
         jobs = {name: (attack, made_from(attack, known), attacked) for name, attack in attacks.items()}
         values = Results(run, version, "NR").complete(jobs, attacked.target, context, names,
-                                                      {"shadows": len(attacked.shadows)})
+                                                      {"shadows": len(attacked.shadows)},
+                                                      shadow_member=attacked.shadow_member)
         return values, lines

@@ -10,7 +10,8 @@ from common.provenance import holds
 from common.seeds import derive_seed
 from models import hints
 
-FORMAT = 3  # earlier ones knew a result by the weights it was made from; what they hold is made again
+FORMAT = 4  # earlier ones lack the shadows' members and some scores on their rows; what they hold is made again
+SHADOW_MEMBER = "shadow member"
 PARTS = {"scores": "", "decisions": "decided ", "on_shadow": "on shadow ", "in_sample": "in sample "}
 INTERPOLATED_RESAMPLES = 400
 
@@ -49,12 +50,14 @@ class Results:
                 if name in expected and holds(metrics["inputs"], expected[name], apart=("options",))}
         return {**values, "attacks": kept} if kept else None
 
-    def complete(self, jobs, target, context, names=None, also=None, keep=None):
+    def complete(self, jobs, target, context, names=None, also=None, keep=None,
+                 shadow_member=None):
         """Run what is not there or no longer holds, save everything, and give the JSON's values.
 
         jobs: {attack: (Attack, what it is made from, what it sees)} of everything that can be run; names: those to run,
         default all (of the others what holds is kept). target: Answers whose rows are scored. also: further values.
-        keep: {attack: what it would be made from} of others that stay as long as they hold.
+        keep: {attack: what it would be made from} of others that stay as long as they hold. shadow_member [Σm] bool:
+        of the shadows' scored rows, one shadow after the other, None without a shadow.
         """
         saved, arrays = self._kept()
         metrics, scored = {}, {}
@@ -74,8 +77,9 @@ class Results:
         values = {"format": FORMAT, "setting": self.setting, "version": str(self.version), **(also or {}),
                   "attacks": metrics}
         if any(metrics[name] is not saved.get(name) for name in metrics) or saved.keys() != metrics.keys():
+            known = {} if shadow_member is None else {SHADOW_MEMBER: shadow_member}
             save_arrays(self.scores_path, {"setting": self.setting}, index=target.index, member=target.member,
-                        **as_arrays(scored))
+                        **known, **as_arrays(scored))
             write_json(self.path, values)
         return values
 
@@ -101,6 +105,12 @@ class Results:
                     raise FileError(self.scores_path, f"was not made together with {self.path.name}",
                                     f"delete {self.path.name} and ")
         return arrays["index"], arrays["member"], found
+
+    def shadow_member(self):
+        """Membership [Σm] bool of the shadows' scored rows, one shadow after the other; None without a shadow."""
+        with hints.mending(self.command):
+            arrays, _ = load_arrays(self.scores_path)
+        return arrays.get(SHADOW_MEMBER)
 
 
 def as_arrays(scored):

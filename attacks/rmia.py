@@ -96,12 +96,14 @@ class Mirrored(NamedTuple):
     """What the games in which each shadow is attacked decide, and how many references either side had.
 
     a: fraction · cut: of `log_ratio`, a member is at or above it · area: the mirrored games' AUC, a fraction ·
-    shadow_references, target_references: {references a point could use: points that had so many}.
+    scores [Σm]: the shadows' `log_ratio`, one shadow after the other · shadow_references, target_references:
+    {references a point could use: points that had so many}.
     """
 
     a: float
     cut: float
     area: float
+    scores: np.ndarray
     shadow_references: dict
     target_references: dict
 
@@ -125,7 +127,7 @@ def mirror(games, members, target_usable, grid):
     a = float(_best_a(log_p, log_mean, member, grid))
     scores = _log_ratio(log_p, log_mean, a)
     counts = np.concatenate([np.sum(usable, axis=1) for _, _, usable in games])
-    return Mirrored(a, fit_threshold(scores, member), auc(scores, member), _histogram(counts),
+    return Mirrored(a, fit_threshold(scores, member), auc(scores, member), scores, _histogram(counts),
                     _histogram(checked_usable(target_usable).sum(1)))
 
 

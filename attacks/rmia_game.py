@@ -4,10 +4,10 @@ from typing import NamedTuple
 import numpy as np
 
 from attacks.attack import REFERENCE, Attack, Scored
+from attacks.games import asked, gaps
 from attacks.rmia import log_ratio, mirror, population_score
-from attacks.signals import TARGET, label_gap, log_posterior, out_references
+from attacks.signals import TARGET, log_posterior
 from common.errors import CompLeakError
-from common.paths import OWN
 
 A_GRID = np.linspace(0, 1, 11)
 RELEASED_CUT = 0.7  # of the population score, in the released protocol
@@ -23,42 +23,28 @@ class Missing(NamedTuple):
 
 def missing(attacked):
     """What cannot be run, the Missing, where models made elsewhere were not asked all that is needed."""
-    if not _asked(attacked.shadows, [attacked.target]):
+    if not asked(attacked.shadows, [attacked.target]):
         return Missing([RATIO, POPULATION], ["RMIA is left out: it needs every shadow's answers on the target's scored "
                                              "rows"])
-    if not _asked(attacked.models, attacked.shadows):
+    if not asked(attacked.models, attacked.shadows):
         return Missing([POPULATION], ["RMIA's ACC and its population score are left out: they need every model's "
                                       "answers on the shadows' scored rows"])
     return Missing([], [])
 
 
-def _asked(models, about):
-    """Whether these models answered all rows of those.
-
-    Only models made elsewhere may lack some: a run's own models that do are out of date, which reading the rows says.
-    """
-    return models[0].queries.meta.get("rows") != OWN.dataset or all(
-        model.queries.holds(other.index) for model in models for other in about)
-
-
 def game(attacked, player, index):
     """RMIA's inputs where one world's model is attacked on these pictures.
 
-    player: its place among the worlds, 0 the target. Gives log_p [n], log_p_references [n, r], usable [n, r]: the
-    references are all other models that did not train on the point, the target among them for a shadow, since a shadow
-    is attacked on points that are none of the target's.
+    Arguments as `games.gaps`. Gives log_p [n], log_p_references [n, r], usable [n, r].
     """
-    answers = [model.queries.at(index) for model in attacked.models]
-    log_p = np.stack([log_posterior(label_gap(logits, labels)) for logits, labels, _ in answers], axis=1)
-    usable = out_references(np.stack([member for _, _, member in answers], axis=1), player, disjoint=True)
-    others = np.arange(len(answers)) != player
-    return log_p[:, player], log_p[:, others], usable[:, others]
+    gap, of_references, usable = gaps(attacked, player, index)
+    return log_posterior(gap), log_posterior(of_references), usable
 
 
 def _mirrored(attacked, a):
     """(rmia.Mirrored or None where the mirrored game cannot be played, a, the target's game)."""
     ours = game(attacked, TARGET, attacked.target.index)
-    if not _asked(attacked.models, attacked.shadows):
+    if not asked(attacked.models, attacked.shadows):
         if a == "auto":
             raise CompLeakError("--rmia_a auto: choosing it needs every model's answers on the shadows' scored "
                                 "rows; give a number in 0-1")
@@ -79,7 +65,9 @@ def _notes(found):
 def _run_ratio(attacked, context):
     found, a, ours = _mirrored(attacked, context.options.rmia_a)
     scores = log_ratio(*ours, a)
-    return Scored(scores, None if found is None else scores >= found.cut, notes=_notes(found))
+    if found is None:
+        return Scored(scores)
+    return Scored(scores, scores >= found.cut, found.scores, notes=_notes(found))
 
 
 def _run_population(attacked, context):

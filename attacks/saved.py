@@ -1,8 +1,9 @@
 """What a run has saved that holds now, and what it lacks: for tables, figures and all that judges."""
-from attacks import mr, nr, sr, train_based
+from attacks import mr, nr, sr, train_based, twice
 from attacks.attack import Context
 from attacks.results import Results
 from common.errors import CompLeakError
+from common.metrics import auc
 from common.paths import ORIGINAL
 from models import hints
 
@@ -25,8 +26,8 @@ def read_results(run, setting):
     """{Version: values of its NR.json or SR.json}; one line is printed on those that are absent or out of date."""
     wanted = [version for version in run.wanted() if setting == "NR" or version != ORIGINAL]
     found = {version: _or_none(run, setting, version) for version in wanted}
-    # Of NR, SR leaves the one attack that MR needs: such a version still has to be attacked.
-    alone = {train_based.AGGREGATED} if setting == "NR" else set()
+    # Of NR, SR and MR leave the attacks that MR needs: such a version still has to be attacked.
+    alone = {train_based.AGGREGATED, twice.AGGREGATED} if setting == "NR" else set()
     missing = [version for version in wanted if set((found[version] or {"attacks": ()})["attacks"]) <= alone]
     if missing:
         print(f"{setting} lacks {', '.join(map(str, missing))}: run {hints.attacks(run.layout, setting, missing)}")
@@ -69,3 +70,13 @@ def attack_scores(run, version, setting, names):
     """(index [m], member [m], {attack: scores [m]}) of the named attacks, from the scores file of a result."""
     index, member, scored = Results(run, version, setting).scored(names)
     return index, member, {name: one.scores for name, one in scored.items()}
+
+
+def shadow_areas(run, version, setting, names):
+    """{attack: its AUC on the shadows' rows, a fraction} of those named that have scores there."""
+    results = Results(run, version, setting)
+    member = results.shadow_member()
+    if member is None:
+        return {}
+    return {name: auc(one.on_shadow, member) for name, one in results.scored(names)[2].items()
+            if one.on_shadow is not None}

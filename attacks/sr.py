@@ -1,13 +1,17 @@
-"""Single reference: the original and one compressed version together (features SR1 and SR2, two classifiers)."""
+"""Single reference: the original and one compressed version together (SR1 and SR2, what the learner sees, losses)."""
 from typing import NamedTuple
 
 import numpy as np
 
-from attacks import nr, train_based
-from attacks.attack import Attack
+from attacks import learned, nr, train_based, twice
+from attacks.attack import NONE, Attack, Scored
+from attacks.calibrated import sr_sets
 from attacks.classifiers import FITS
 from attacks.features import sr_features
+from attacks.games import signals_of
 from attacks.inputs import Attacked, check_pair, identities, need_shadows, read_version
+from attacks.loss_change import loss_difference, loss_ratio
+from attacks.metric_based import fit_threshold
 from attacks.results import Results
 from common.files import locked
 from common.paths import ORIGINAL
@@ -32,7 +36,7 @@ def _attack(number, kind):
         return train_based.classify(fitted_on, scored, pair.compressed, kind, context.seed,
                                     aggregated=f"SR{number} ({kind})" == AGGREGATED)
 
-    return Attack(f"SR{number} ({kind})", run, family=f"train_based_{number} ({kind})", short=f"SR{number} {kind}",
+    return Attack(f"SR{number} ({kind})", run, family=twice.name_of(number, kind), short=f"SR{number} {kind}",
                   label=labelled)
 
 
@@ -40,7 +44,36 @@ def _features(original, compressed, labelled):
     return sr_features(original.logits, compressed.logits, original.labels, labelled)
 
 
-ATTACKS = {attack.name: attack for attack in (_attack(number, kind) for number in (1, 2) for kind in FITS)}
+def _learned(name):
+    def run(pair, context):
+        signals = {each.version: signals_of(each, context.seed) for each in pair}
+        return learned.run_learned(name, signals, lambda phi, *of: sr_sets(phi, pair.original.version,
+                                                                           *of)[pair.compressed.version],
+                                   learned.rows_of(pair.compressed), context)
+
+    return Attack(name, run, knowledge=learned.KNOWLEDGE[name], family=name, short=name)
+
+
+def _change(name, score):
+    """score: (original losses, compressed losses), nats → [m], high for members; the cut alone comes from shadows."""
+
+    def run(pair, context):
+        scores = score(pair.original.target.losses, pair.compressed.target.losses)
+        on_shadow = score(pair.original.stacked("losses"), pair.compressed.stacked("losses"))
+        return Scored(scores, scores >= fit_threshold(on_shadow, pair.compressed.shadow_member), on_shadow)
+
+    return Attack(name, run, knowledge=NONE, short=name)
+
+
+ATTACKS = {attack.name: attack for attack in (
+    *(_attack(number, kind) for number in (1, 2) for kind in FITS), *map(_learned, learned.KNOWLEDGE),
+    _change("difference", loss_difference), _change("ratio", loss_ratio))}
+
+
+def possible(pair):
+    """{name: Attack} that these answers allow."""
+    lacking = learned.KNOWLEDGE.keys() - set(learned.possible(pair.original)) & set(learned.possible(pair.compressed))
+    return {name: attack for name, attack in ATTACKS.items() if name not in lacking}
 
 
 def made_from(original, compressed):
@@ -65,8 +98,9 @@ def attack_version(run, version, context, names=None, shadow_num=None):
         check_pair(run, *pair)
         need_shadows(run, pair.compressed.shadows, "SR")
         known = made_from(pair.original.identities, pair.compressed.identities)
-        jobs = {name: (attack, known, pair) for name, attack in ATTACKS.items()}
+        jobs = {name: (attack, known, pair) for name, attack in possible(pair).items()}
         values = Results(run, version, "SR").complete(jobs, pair.compressed.target, context, names,
-                                                      {"shadows": len(pair.compressed.shadows)})
+                                                      {"shadows": len(pair.compressed.shadows)},
+                                                      shadow_member=pair.compressed.shadow_member)
     nr.attack_version(run, version, context, [train_based.AGGREGATED], shadow_num, wait=3600)
     return values

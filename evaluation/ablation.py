@@ -9,7 +9,7 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from attacks import mr, nr, sr
+from attacks import learned, mr, nr, sr, twice
 from attacks.arguments import attack_context, open_run
 from attacks.attack import Context
 from common.command import run as run_command
@@ -27,6 +27,8 @@ from models.run import Run
 from models.stage import load_data
 from models.weights import read_weights
 
+PAPER_NR = [name for name in nr.ATTACKS if name not in {*learned.KNOWLEDGE, *(one.name for one in twice.ATTACKS)}]
+PAPER_SR = [name for name in sr.ATTACKS if name.startswith("SR")]
 ALONE = (*protocol.QUERIES, *protocol.ATTACKS)
 INTERPOLATED = "interpolated_tpr"
 
@@ -82,15 +84,16 @@ def ask_anew(run, copy, ablation):
 
 
 def attack(run, versions, ablation):
-    """NR on the original, SR on each version, MR on each group that they fill; finished results stay."""
+    """NR on the original, SR on each version, MR on each group that they fill: the paper's attacks, whose choices these
+    are; finished results stay."""
     context = replace(ablation.context, seed=run.settings.seed, choices=run.settings.choices)
-    _, lines = nr.attack_version(run, ORIGINAL, context, shadow_num=ablation.shadow_num)
+    _, lines = nr.attack_version(run, ORIGINAL, context, PAPER_NR, ablation.shadow_num)
     print("".join(f"{run.layout.run_dir}: {line}\n" for line in lines), end="")
     for version in versions:
-        sr.attack_version(run, version, context, shadow_num=ablation.shadow_num)
+        sr.attack_version(run, version, context, PAPER_SR, ablation.shadow_num)
     groups = mr.groups_of(versions)
     if groups:
-        mr.attack_groups(run, context, groups, ablation.shadow_num)
+        mr.attack_groups(run, context, groups, ablation.shadow_num, list(mr.AGGREGATED))
     return run
 
 

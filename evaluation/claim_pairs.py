@@ -2,7 +2,8 @@
 from attacks import mr, nr, sr
 from attacks.mr import AGGREGATED
 from common.paths import ORIGINAL
-from evaluation.comparisons import EQUIVALENCE, EVERY_NR, MARGIN, SAME_FAMILY, Pair
+from evaluation.best import is_control
+from evaluation.comparisons import BEST, EQUIVALENCE, EVERY_NR, MARGIN, SAME_FAMILY, SAME_KNOWLEDGE, Pair
 
 # All fixed before any result: which models are heavily or lightly compressed, and which attack speaks for SR.
 HEAVY = ("pruning_0.9", "clustering_4")
@@ -11,23 +12,33 @@ MAIN_SR = sr.AGGREGATED
 STATEMENTS = {
     ("C1", EVERY_NR): "heavily compressed models (90% pruned, 4 centroids) leak less than the original",
     ("C1", EQUIVALENCE): f"lightly compressed ones (60% pruned, int8, 16 centroids) leak as much, AUC ±{MARGIN:g}",
-    ("C2", SAME_FAMILY): "SR beats the same attack without the reference on either model",
+    ("C2", SAME_FAMILY): "SR beats the same attack with either model in both places",
     ("C2", EVERY_NR): f"{MAIN_SR} beats every NR attack on either model",
-    ("C3", SAME_FAMILY): "MR beats the attack it aggregates on each of its models",
+    ("C2", SAME_KNOWLEDGE): "the best of SR beats the best NR attack of the same knowledge on either model",
+    ("C2", BEST): "the attacker's best with one compressed model beats his best on one model",
+    ("C3", SAME_FAMILY): "MR beats the attack it aggregates on each of its models, and itself on the original repeated",
     ("C3", EVERY_NR): "MR beats every NR attack on its models",
+    ("C3", SAME_KNOWLEDGE): "the best of MR beats the best NR attack of the same knowledge on its models",
+    ("C3", BEST): "the attacker's best with several compressed models beats his best with one",
 }
 
 def expected_parts(run):
     """{(claim, way): how many parts it has in a whole run}."""
-    compressed, groups = len(run.wanted()) - 1, _groups(run)
+    compressed, groups = len([version for version in run.wanted()[1:] if not mr.is_control(version)]), _groups(run)
+    families = [attack for attack in sr.ATTACKS.values() if attack.family]
+    levels = {setting: len({attack.knowledge for attack in attacks}) for setting, attacks in (
+        ("SR", sr.ATTACKS.values()), ("MR", [mr.attack_of(f"any, {row}") for row in mr.ROWS]))}
     return {("C1", EVERY_NR): len(HEAVY), ("C1", EQUIVALENCE): len(LIGHT),
-            ("C2", SAME_FAMILY): len(sr.ATTACKS) * compressed, ("C2", EVERY_NR): compressed,
-            ("C3", SAME_FAMILY): len(AGGREGATED) * groups, ("C3", EVERY_NR): len(AGGREGATED) * groups}
+            ("C2", SAME_FAMILY): len(families) * compressed, ("C2", EVERY_NR): compressed,
+            ("C2", SAME_KNOWLEDGE): levels["SR"] * compressed, ("C2", BEST): 1,
+            ("C3", SAME_FAMILY): len(AGGREGATED) * groups, ("C3", EVERY_NR): len(AGGREGATED) * groups,
+            ("C3", SAME_KNOWLEDGE): levels["MR"] * len(AGGREGATED) * groups, ("C3", BEST): 1}
 
 
 def _groups(run):
-    """How many groups a whole run has: the paper's, and those that its own versions fill."""
-    present = mr.groups_of([version for version in run.versions() if version != ORIGINAL])
+    """How many groups a whole run has: the paper's, and those that its own compressed versions fill."""
+    compressed = [version for version in run.versions() if version != ORIGINAL and not mr.is_control(version)]
+    present = mr.groups_of(compressed)
     return len({**present, **({} if run.layout.is_own else mr.paper_groups())})
 
 
@@ -61,15 +72,18 @@ def c1_pairs(keys):
 
 
 def c2_pairs(keys):
-    """C2: each SR attack against its family without the reference, and SR2 (RF) against every NR attack, each on the
-    original and on the compressed model. A version that lacks NR on either is left out."""
+    """C2: each SR attack against its family on the original and on the compressed model (SR1 and SR2: the same features
+    of that model given twice), and SR2 (RF) against every NR attack on either. A version that lacks NR on either is
+    left out."""
     found = []
     for key in keys:
         setting, version, attack = key
         models = (str(ORIGINAL), version)
-        if setting != "SR" or attack not in sr.ATTACKS or not nr_attacks(keys, *models):
+        if setting != "SR" or attack not in sr.ATTACKS or is_control(key, {}) or not nr_attacks(keys, *models):
             continue
-        found += [Pair("C2", version, SAME_FAMILY, key, ("NR", model, sr.ATTACKS[attack].family)) for model in models]
+        if family := sr.ATTACKS[attack].family:
+            against = [("NR", model, family) for model in models]
+            found += [Pair("C2", version, SAME_FAMILY, key, one) for one in against if set(against) <= set(keys)]
         if attack == MAIN_SR:
             found += [Pair("C2", version, EVERY_NR, key, against) for against in keys
                       if against[0] == "NR" and against[1] in models]
@@ -78,14 +92,15 @@ def c2_pairs(keys):
 
 def c3_pairs(keys, groups):
     """C3: MR against what it aggregates (with the original: SR2's forest; without: train_based_2's forest alone) on
-    each of its models, and against every NR attack on the models it is given. A group that lacks one is left out."""
+    each of its models and against MR of the original repeated, and against every NR attack on the models it is given.
+    A group that lacks one is left out."""
     found = []
     for key in keys:
         setting, group, knows = key
-        if setting != "MR":
+        if setting != "MR" or knows not in AGGREGATED or is_control(key, groups):
             continue
         version, (kind, attack) = f"{group}, {knows}", AGGREGATED[knows]
-        same = [(kind, model, attack) for model in groups[group]]
+        same = [*((kind, model, attack) for model in groups[group]), ("MR", group, mr.REPEATED)]
         models = [*([str(ORIGINAL)] if kind == "SR" else []), *groups[group]]
         if set(same) <= set(keys):
             found += [Pair("C3", version, SAME_FAMILY, key, against) for against in same]

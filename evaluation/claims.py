@@ -6,6 +6,7 @@ from common.files import read_json, write_json
 from common.metrics import resolvable
 from common.paths import ORIGINAL
 from common.seeds import derive_seed
+from evaluation import best
 from evaluation import evidence as together
 from evaluation.claim_pairs import STATEMENTS, c1_pairs, c2_pairs, c3_pairs, expected_parts
 from evaluation.claims_table import screen_table, table_of
@@ -26,33 +27,36 @@ from models import hints
 from models.arguments import parser
 from models.compression import paper_versions
 
-FORMAT = 1
+FORMAT = 2  # earlier ones lack the attacker's best
 
 
 # Judging.
 
 def judge_runs(runs):
-    """The values of claims.json: every comparison, and each claim's verdict and sentence.
+    """The values of claims.json: every comparison, each claim's verdict and sentence, and the attacker's best.
 
     Raises UsageError for runs that cannot be combined, CompLeakError where they allow no comparison.
     """
     together.check_together(runs)
     keys = together.common_keys(runs)
-    pairs = c1_pairs(keys) + c2_pairs(keys) + c3_pairs(keys, runs[0].groups)
+    chosen = best.choose(runs, keys)
+    pairs = c1_pairs(keys) + c2_pairs(keys) + c3_pairs(keys, runs[0].groups) + chosen.pairs
     if not pairs:
         raise CompLeakError("nothing to compare yet: run "
                             f"{hints.attacks(runs[0].run.layout, 'NR', paper_versions())}")
-    rows = compare_all("auc", pairs, runs)
+    metrics = ["auc"]
     if all(resolvable("tpr", int((~one.member).sum())) for one in runs):
-        rows += compare_all("tpr", [pair for pair in pairs if pair.judged != EQUIVALENCE], runs)
+        metrics.append("tpr")
     else:
         print("TPR at 0.1% FPR is not compared: it is not resolvable with fewer than 1,000 non-members")
-    comparisons = [plain(row) for row in rows]
-    origins = [origin(one) for one in runs]
+    measured = {metric: measure_all(metric, pairs, chosen) for metric in metrics}
+    comparisons = [plain(row) for metric in metrics for row in compare(
+        metric, [pair for pair in pairs if metric == "auc" or pair.judged != EQUIVALENCE], measured[metric])]
     expected = expected_parts(runs[0].run)
-    return {"format": FORMAT, "runs": origins, "comparisons": comparisons,
+    return {"format": FORMAT, "runs": [origin(one) for one in runs],
+            "best": digits(best.summary(chosen, measured, label)), "comparisons": comparisons,
             "verdicts": {claim: overall(claim, comparisons, expected)
-                         for claim in dict.fromkeys(pair.claim for pair in pairs)}}
+                         for claim in sorted({pair.claim for pair in pairs})}}
 
 
 def origin(one):
@@ -63,21 +67,24 @@ def origin(one):
             "results": together.results_digest(one.run)}
 
 
-def compare_all(metric, pairs, runs):
-    """Rows of `comparisons.compare`; each run's points are resampled by a seed of its own."""
-    keys = list(dict.fromkeys(key for pair in pairs for key in (pair.attack, pair.against)))
-    seeds = [derive_seed(one.run.settings.seed, "claims") for one in runs]
-    return compare(metric, pairs, [measure(metric, one.scores, one.member, keys, seed)
-                                   for one, seed in zip(runs, seeds, strict=True)])
+def measure_all(metric, pairs, chosen):
+    """`comparisons.measure` of each run, of all that is compared; its points are resampled by a seed of its own."""
+    keys = dict.fromkeys([*(key for pair in pairs for key in (pair.attack, pair.against)), *chosen.compared])
+    return [measure(metric, one.scores, one.member, list(keys), derive_seed(one.run.settings.seed, "claims"))
+            for one in chosen.runs]
+
+
+def digits(value):
+    """Plain values with six digits."""
+    if isinstance(value, dict):
+        return {name: digits(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return list(map(digits, value))
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def plain(row):
     """A row ready for JSON: attacks in words, six digits, nothing that is empty but the spread of a single run."""
-    def digits(value):
-        if isinstance(value, list):
-            return list(map(digits, value))
-        return float(f"{value:.6g}") if isinstance(value, float) else value
-
     row = {**row, "attack": label(row["attack"]), "against": label(row["against"])}
     return {name: digits(value) for name, value in row.items()
             if name == "spread" or (value is not None and name not in ("error", "needs_signal"))}
@@ -86,6 +93,8 @@ def plain(row):
 def label(key):
     """An attack in words."""
     setting, model, attack = key
+    if model == best.ANY:
+        return f"{attack} {best.SETTINGS[setting]}"
     if setting == "MR":
         return f"MR of {model}, {attack}"
     return f"{attack} on {'original + ' if setting == 'SR' else ''}{model}"
@@ -152,6 +161,8 @@ def main(argv=None):
     write_json(layout.result(ORIGINAL, "claims.json"), saved)
     made = table_of(saved)
     write(made, layout.tables)
+    if saved["best"]:
+        print(saved["best"]["text"])
     brief = screen_table(saved)
     print("\n" + screen(brief, list(brief.blocks)))
     print(f"claims.json written to {layout.root()}, claims.md, .csv, .tex to {layout.tables}")

@@ -1,7 +1,19 @@
 """claims.json as a table: verdicts, each part's hardest comparison, and the rules in the caption."""
 import pandas as pd
 
-from evaluation.comparisons import CONTRADICTED, EQUIVALENCE, MARGIN, SUPPORTED, hardest, judge, parts
+from common.paths import ORIGINAL
+from evaluation.best import SETTINGS, per_cent
+from evaluation.comparisons import (
+    BEST,
+    CONTRADICTED,
+    EQUIVALENCE,
+    MARGIN,
+    SAME_KNOWLEDGE,
+    SUPPORTED,
+    hardest,
+    judge,
+    parts,
+)
 from evaluation.names import short
 from evaluation.tables import Table
 
@@ -16,10 +28,15 @@ RULES = (
     "side), else undecided. C1: each NR attack on 90% pruned and 4 centroids must find less than on the original, "
     "where it finds anything there (its interval does not reach chance); on 60% pruned, int8 and 16 centroids its "
     f"AUC must be within ±{MARGIN:g} by two one-sided tests (contradicted: outside it, by a p of its own, then "
-    "shown). C2, same family: SR1 and SR2, LR and RF, against train_based_1 and 2 with the same classifier on the "
-    "original and on the compressed model; every NR attack: SR2 (RF) against every NR attack on either. C3, same "
-    "family: MR with the original against SR2 (RF) of each of its models, MR without against train_based_2 (RF) "
-    "of each; every NR attack: MR against every NR attack on the models it is given. All comparisons of a line "
+    "shown). C2, same family: SR1 and SR2, LR and RF, against the same features of one model given twice, of the "
+    "original and of the compressed model, confidence and calibrated against themselves on either; every NR attack: "
+    "SR2 (RF) against every NR attack on either. C3, same family: MR with the original against SR2 (RF) of each of its "
+    "models, MR without against train_based_2 (RF) of each, and both against MR of the original repeated; every NR "
+    "attack: MR against every NR attack on the models it is given. Same knowledge: none (no shadow), fitted (on a "
+    "shadow), reference (shadows answer the scored points too); of each level the attack of highest AUC on the shadow, "
+    "on either side and for each seed, is taken to the target. Attacker's best: the same over all attacks, models and "
+    "groups of NR, of SR, of MR; SAMIA and RMIA's population score, which have no scores on the shadow, and controls "
+    "are no candidates. All comparisons of a line "
     "must be supported for the line to be, one contradicted contradicts it, else it is undecided; likewise from "
     "lines to claims, by AUC; what is missing is undecided. No attack is picked by its result: each line shows "
     "its least favourable comparison, and each sentence the range of these, only for the reader.")
@@ -27,7 +44,7 @@ RULES = (
 
 def table_of(saved):
     """The Table of claims.json's values: every comparison in the frame (fractions), a line for each part as text."""
-    blocks = {"Verdicts": verdicts(saved)}
+    blocks = {**best_block(saved), "Verdicts": verdicts(saved)}
     for metric, name in METRICS.items():
         text = lines(saved, metric)
         if len(text):
@@ -41,16 +58,44 @@ def screen_table(saved):
     narrow = lines(saved, "auc")[kept]
     # SR always has the original beside the version that is named.
     narrow["hardest against"] = narrow["hardest against"].str.replace("original + ", "")
-    blocks = {"Verdicts": verdicts(saved), f"{METRICS['auc']}, in points": narrow}
+    blocks = {**best_block(saved, ["auc"]), "Verdicts": verdicts(saved), f"{METRICS['auc']}, in points": narrow}
     return Table("claims", _caption(saved), frame(saved), blocks)
 
 
 def _caption(saved):
     seeds, first = ", ".join(str(run["seed"]) for run in saved["runs"]), saved["runs"][0]
-    sentences = " ".join(verdict["text"] for verdict in saved["verdicts"].values())
+    answer = f"{saved['best']['text']}. " if saved["best"] else ""
+    sentences = answer + " ".join(verdict["text"] for verdict in saved["verdicts"].values())
     return (f"The paper's claims, judged on {len(saved['runs'])} run(s), seed {seeds}: {first['data']}, "
             f"{first['members']:,} members and {first['non_members']:,} non-members scored in each, protocol "
             f"{first['protocol']}. {sentences} {RULES}")
+
+
+def best_block(saved, metrics=tuple(METRICS)):
+    """{heading: frame}: the attacker's best, a line a setting, then what each step adds; what attacks find beyond
+    controls, where there are some. {} without a best."""
+    found = saved["best"]
+    if not found:
+        return {}
+    rows = []
+    for setting, words in SETTINGS.items():
+        if setting not in found:
+            continue
+        attacks = dict.fromkeys(short(run[setting]["attack"]) for run in found["chosen"])
+        rows.append({"the attacker's best": words, "chosen on the shadow": "; ".join(attacks),
+                     **_rates(found[setting], metrics)})
+    rows += [{"the attacker's best": step, "chosen on the shadow": "-", **_rates(rates, metrics, "+")}
+             for step, rates in found["differences"].items()]
+    blocks = {f"{BEST.capitalize()}, per cent and points": pd.DataFrame(rows)}
+    if beyond := found["beyond fine-tuning"]:
+        blocks["Beyond fine-tuning without compression, in points"] = pd.DataFrame(
+            [{"attack": short(row["attack"]), "against": short(row["against"]), **_rates(row, metrics, "+")}
+             for row in beyond])
+    return blocks
+
+
+def _rates(rates, metrics, sign=""):
+    return {METRICS[metric]: per_cent(rates[metric], sign) if metric in rates else "-" for metric in metrics}
 
 
 def frame(saved):
@@ -86,7 +131,7 @@ def lines(saved, metric):
         each = " ".join(f"{100 * value:+.2f}" for value in row["per_seed"])
         rows.append({
             "claim": row["claim"], "what": _what(row), "judged by": row["judged"],
-            "hardest against": short(row["against"]),
+            "hardest against": _against(row),
             "difference": f"{mean:+.2f} [{low:.2f}, {high:.2f}]", "p": _p(p), "p Holm": _p(p_holm),
             "per seed": each,
             "spread": "-" if row["spread"] is None else f"{100 * row['spread']:.2f}",
@@ -101,6 +146,13 @@ def _what(row):
         return short(row["version"]).removesuffix(" the original") + (
             f" (±{100 * MARGIN:g})" if row["judged"] == EQUIVALENCE else "")
     return f"{short(row['version'])}, {short(row['attack'].split(' on ')[0])}"
+
+
+def _against(row):
+    """What a part's hardest comparison is with, narrow: of SR the compressed model, of chosen ones the attack alone."""
+    if row["judged"] in (SAME_KNOWLEDGE, BEST):
+        return short(row["against"].split(" on ")[0].split(" with ")[0])
+    return short(row["against"].rsplit(", ", 1)[-1].replace(f" on {ORIGINAL} + ", " with "))
 
 
 def _p(value):

@@ -22,6 +22,7 @@ CHANCE = {"auc": 0.5, "tpr": LOW_FPR}
 RESAMPLES = 2000
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
 SAME_FAMILY, EVERY_NR, EQUIVALENCE = "same family", "every NR attack", "equivalence"
+SAME_KNOWLEDGE, BEST = "same knowledge", "attacker's best"
 
 
 @dataclass(frozen=True)

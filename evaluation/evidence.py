@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from attacks.saved import attack_scores, read_multi, read_results
+from attacks.saved import attack_scores, read_multi, read_results, shadow_areas
 from common.errors import CompLeakError, UsageError
 from common.paths import ORIGINAL, Layout
 from common.provenance import digest
@@ -20,7 +20,8 @@ class Evidence:
     """One run's attacks on its target's scored points.
 
     scores: {(setting, model, attack): [n]}, high for members · member [n] bool · groups: {MR's group: [model]} ·
-    settings: {what they belong to: {name: value}}, all that must agree with other runs.
+    settings: {what they belong to: {name: value}}, all that must agree with other runs · areas: {(setting, model,
+    attack): AUC on the shadows' rows, a fraction}, of the attacks that have scores there.
     """
 
     run: Run
@@ -28,6 +29,7 @@ class Evidence:
     member: np.ndarray
     groups: dict
     settings: dict
+    areas: dict
 
 
 def read(run):
@@ -39,7 +41,7 @@ def read(run):
     if not results:
         raise CompLeakError(f"{run.layout.root()} has no attack's results yet: run "
                             f"{hints.attacks(run.layout, 'NR', [ORIGINAL])}")
-    scores, points = {}, None
+    scores, areas, points = {}, {}, None
     for (setting, version), result in results.items():
         index, member, found = attack_scores(run, version, setting, result["attacks"])
         if points is None:
@@ -47,12 +49,16 @@ def read(run):
         elif not np.array_equal(points, np.stack([index, member])):
             raise CompLeakError(f"{run.layout.result(version, setting + '_scores.npz')} scores other points than the "
                                 "run's other attacks: delete it and the .json beside it, and run the attack again")
+        on_shadow = shadow_areas(run, version, setting, result["attacks"])
         for attack, values in found.items():
             model, name = attack.rsplit(", ", 1) if setting == "MR" else (str(version), attack)
             scores[setting, model, name] = values
+            if attack in on_shadow:
+                areas[setting, model, name] = on_shadow[attack]
     _mention_samia(run, results)
     groups = results["MR", ORIGINAL]["groups"] if ("MR", ORIGINAL) in results else {}
-    return Evidence(run, scores, points[1].astype(bool), groups, _settings(run, results, groups))
+    return Evidence(run, scores, points[1].astype(bool), groups, _settings(run, results, groups),
+                    areas)
 
 
 def read_all(run):

@@ -160,15 +160,16 @@ def scored_run():
     return make
 
 
-def save_scores(run, version, setting, scored, groups=None, options=None):
+def save_scores(run, version, setting, scored, groups=None, options=None, shadow_member=None):
     """NR.json, SR.json or MR.json and the scores beside it as the attacks leave them, from made-up scores.
 
-    scored: {attack: (scores [m], decisions [m])}; groups: {name: [Version]} of MR.
+    scored: {attack: (scores [m], decisions [m]) or with the shadow's [Σm] as a third}; shadow_member [Σm]; groups:
+    {name: [Version]} of MR.
     """
     context, world = replace(context_of(run), options=options or Options()), run.split.target
     index = np.sort(world.evaluation)
     jobs = {}
-    for name, (scores, decisions) in scored.items():
+    for name, (scores, decisions, *on_shadow) in scored.items():
         if setting == "MR":
             group, knows = name.rsplit(", ", 1)
             entry, made_from = mr.attack_of(name), mr.made_from(run, groups[group], knows, context)
@@ -178,13 +179,13 @@ def save_scores(run, version, setting, scored, groups=None, options=None):
         else:
             entry = nr.ATTACKS[name]
             made_from = nr.made_from(entry, identities(run, version))
-        found = Scored(np.asarray(scores, float), decisions, np.asarray(scores, float))
+        found = Scored(np.asarray(scores, float), decisions, np.asarray(on_shadow[0] if on_shadow else scores, float))
         jobs[name] = replace(entry, run=lambda seen, context, found=found: found), made_from, None
     also = {"shadows": len(run.split.shadows)}
     if groups:
         also["groups"] = {name: [str(one) for one in versions] for name, versions in groups.items()}
     target = SimpleNamespace(index=index, member=np.isin(index, world.members))
-    Results(run, version, setting).complete(jobs, target, context, also=also)
+    Results(run, version, setting).complete(jobs, target, context, also=also, shadow_member=shadow_member)
 
 
 def write_config(path, version, weights):

@@ -39,7 +39,8 @@ COMMANDS = {
                       "--original --compress --model_name resnet18 --compress_name clustering", CLUSTERED),
 }
 NR_ATTACKS = {"SAMIA", "metric_based_1", "metric_based_2", "loss_threshold", "correctness", "train_based_1 (LR)",
-              "train_based_1 (RF)", "train_based_2 (LR)", "train_based_2 (RF)", "RMIA", "RMIA (population)"}
+              "train_based_1 (RF)", "train_based_2 (LR)", "train_based_2 (RF)", "RMIA", "RMIA (population)",
+              "confidence", "calibrated", "SR1_twice (LR)", "SR1_twice (RF)", "SR2_twice (LR)", "SR2_twice (RF)"}
 
 
 def execute(root, *words, **environment):

@@ -14,7 +14,7 @@ from common.seeds import derive_seed
 
 @pytest.fixture(autouse=True)
 def small_forests(monkeypatch):
-    monkeypatch.setattr(classifiers, "TREES", 10)
+    monkeypatch.setattr(classifiers, "TREES", 40)
 
 
 def drawn(n=300, d=2, leak=1.0, seed=0):
@@ -62,10 +62,13 @@ def test_scores_equal_one_refit_after_the_other():
     fold = fold_of_rows(member, derive_seed(4, "folds"))
     parts = [(fold != part, fold == part) for part in range(5)]
     forest = derive_seed(4, "forest")
-    for kind, fit in (("logistic", classifiers.fit_logistic),
-                      ("forest", lambda rows, flags: classifiers.fit_forest(rows, flags, forest))):
-        found = learn({"a": features}, member, {"a": target}, 4, kinds=[kind])["a"]
-        for rest, out in parts:
+    shadows = np.repeat(np.arange(3), 100)
+    by_shadow = [(shadows != one, shadows == one) for one in range(3)]
+    for kind, groups, folds, fit in (("logistic", None, parts, classifiers.fit_logistic),
+                                     ("forest", shadows, by_shadow,
+                                      lambda rows, flags: classifiers.fit_forest(rows, flags, forest))):
+        found = learn({"a": features}, member, {"a": target}, 4, groups, kinds=[kind])["a"]
+        for rest, out in folds:
             np.testing.assert_array_equal(found.shadow[out], fit(features[rest], member[rest]).score(features[out]))
         np.testing.assert_array_equal(found.target, fit(features, member).score(target))
         assert found.areas == {kind: auc(found.shadow, member)}
@@ -76,6 +79,18 @@ def test_scores_equal_one_refit_after_the_other():
                                      derive_seed(4, "order", place, i))])[0] for i in range(NETS)]
         got = found.target if scored is None else found.shadow[scored]
         np.testing.assert_allclose(got, expit(np.mean(each, axis=0)), rtol=1e-3, atol=1e-3)
+
+
+def test_a_forest_of_one_shadow_is_judged_out_of_bag_and_twins_never_judge_each_other(monkeypatch):
+    monkeypatch.setattr(classifiers, "TREES", 150)  # or a pair of twins might be in every tree's sample
+    features, member = drawn()
+    whole = classifiers.fit_forest(features, member, derive_seed(4, "forest"))
+    found = learn({"a": features}, member, {"a": features}, 4, kinds=["forest"])["a"]
+    np.testing.assert_array_equal(found.shadow, whole.score_out_of_bag())
+    twins = np.arange(300) // 2 * 2
+    found = learn({"a": features}, member, {"a": features}, 4, kinds=["forest"], twins=twins)["a"]
+    np.testing.assert_array_equal(found.shadow, whole.score_out_of_bag(twins))
+    assert (found.shadow != whole.score_out_of_bag()).any()
 
 
 def test_no_two_networks_share_a_seed(monkeypatch):

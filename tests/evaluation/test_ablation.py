@@ -150,7 +150,7 @@ def test_results_of_other_groups_stay(ablated):
     layout = ablated[0]
     files = [layout.result(ORIGINAL, name) for name in ("MR.json", "MR_scores.npz")]
     whole = [path.read_bytes() for path in files]
-    mr.attack_groups(Run(layout), Context(0), {"other": [PRUNED]})
+    mr.attack_groups(Run(layout), Context(0), {"other": [PRUNED]}, rows=list(mr.AGGREGATED))
     with_more = [path.read_bytes() for path in files]
     assert list(read_json(files[0])["attacks"]) == [
         f"{group}, {knows} the original" for group in ("other", "pruned") for knows in ("with", "without")]

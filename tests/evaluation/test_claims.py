@@ -22,16 +22,18 @@ from evaluation.writing import WIDTH
 from models.compression import paper_versions
 from models.run import Run, Settings
 
-NR = ("metric_based_2", "train_based_1 (LR)", "train_based_1 (RF)", "train_based_2 (LR)", "train_based_2 (RF)", "RMIA")
-FAMILY = {"SR1 (LR)": "train_based_1 (LR)", "SR1 (RF)": "train_based_1 (RF)",
-          "SR2 (LR)": "train_based_2 (LR)", "SR2 (RF)": "train_based_2 (RF)"}
+FAMILY = {"SR1 (LR)": "SR1_twice (LR)", "SR1 (RF)": "SR1_twice (RF)",
+          "SR2 (LR)": "SR2_twice (LR)", "SR2 (RF)": "SR2_twice (RF)", "confidence": "confidence",
+          "calibrated": "calibrated"}
+NR = ("metric_based_2", "train_based_1 (LR)", "train_based_1 (RF)", "train_based_2 (LR)", "train_based_2 (RF)", "RMIA",
+      *FAMILY.values())
 NON_MEMBERS = 1200
 
 
 def planted(setting, model, attack):
     """How far members' scores are shifted: heavy compression leaks less, SR and MR beat all NR but RMIA."""
     if setting != "NR":
-        return 1.2 if setting == "SR" else 1.5
+        return 1.2 if setting == "SR" or attack == mr.REPEATED else 1.5
     if attack == "train_based_1 (LR)":
         return 0.0
     return (2.5 if attack == "RMIA" else 0.8) - (0.5 if model in claim_pairs.HEAVY else 0.0)
@@ -75,7 +77,7 @@ def make_run(made_up):
         groups = mr.groups_of([version for version in versions if version != ORIGINAL])
         if groups:
             result(ORIGINAL, "MR", [(group, knows, f"{group}, {knows}") for group, knows in
-                                    product(groups, mr.AGGREGATED)], groups=groups)
+                                    product(groups, mr.COLUMNS)], groups=groups)
         return run
 
     return make
@@ -111,7 +113,7 @@ def test_planted_strengths_decide_every_claim(two_seeds):
         assert {way: words["auc"] for way, words in verdicts[claim]["judged"].items()} == {
             "same family": "supported", "every NR attack": "contradicted"}
         assert verdicts[claim]["verdict"] == "contradicted" and "against RMIA on" in verdicts[claim]["text"]
-    assert [run["seed"] for run in saved["runs"]] == [3, 4] and saved["format"] == 1
+    assert [run["seed"] for run in saved["runs"]] == [3, 4] and saved["format"] == 2
     needed = {"claim", "version", "judged", "metric", "attack", "against", "difference", "interval", "p", "p_holm",
               "verdict", "per_seed", "spread"}
     assert all(needed <= row.keys() and len(row["per_seed"]) == 2 for row in saved["comparisons"])
@@ -136,7 +138,7 @@ def test_comparisons_are_those_that_the_rules_name(two_seeds):
                                       ("without", "train_based_2 (RF) on", members)):
             wanted = {"claim": "C3", "version": f"{group}, {knows} the original", "metric": "tpr"}
             assert [row["against"] for row in chosen(saved, **wanted, judged="same family")] == [
-                f"{attack} {model}" for model in members]
+                *(f"{attack} {model}" for model in members), f"MR of {group}, original repeated"]
             assert {row["against"] for row in chosen(saved, **wanted, judged="every NR attack")} == {
                 f"{name} on {model}" for name, model in product(NR, models)}
     light = chosen(saved, claim="C1", judged="equivalence")
@@ -179,7 +181,7 @@ def test_table_holds_every_comparison_and_the_rules(two_seeds):
     for text in (claims_table.RULES, *(verdict["text"] for verdict in saved["verdicts"].values())):
         assert text in page
     auc_lines = table.blocks["AUC, in points"]
-    assert len(auc_lines) == 2 + 3 + 8 * 5 + 4 * 2 * 2 and (folder / "claims.tex").exists()
+    assert len(auc_lines) == 2 + 3 + 8 * 7 + 4 * 2 * 2 and (folder / "claims.tex").exists()
     lines = auc_lines.set_index(["what", "judged by"])
     line = lines.loc["pruned 0.6, SR2 RF", "every NR attack"]
     row = min(chosen(saved, claim="C2", version="pruning_0.6", metric="auc", judged="every NR attack"),
@@ -214,7 +216,7 @@ def test_missing_pieces_are_left_out_with_their_command(make_run, tmp_path, caps
     text = saved["verdicts"]["C1"]["text"]
     assert "undecided (1 of 2, 1 missing; " in text and "undecided (1 of 3, 2 missing; " in text
     assert saved["verdicts"]["C2"]["judged"]["same family"]["auc"] == "undecided"
-    assert "undecided (4 of 32, 28 missing; " in saved["verdicts"]["C2"]["text"]
+    assert "undecided (6 of 48, 42 missing; " in saved["verdicts"]["C2"]["text"]
     out = capsys.readouterr().out
     for words in ("MR is left out: ", "run python -m attacks.mr", "SR lacks pruning_0.6", "python CompLeakSR.py",
                   "SAMIA is left out for original, pruning_0.6, pruning_0.9", "without --no-sensitivity",

@@ -1,0 +1,64 @@
+"""Who plays against whom: one world's model is attacked, the others that did not train on a point are references."""
+from typing import NamedTuple
+
+import numpy as np
+
+from attacks.signals import TARGET, draw_references, label_gap, out_references, reference_mean
+from common.paths import OWN
+from common.seeds import derive_seed
+
+
+def asked(models, about):
+    """Whether these models answered all rows of those.
+
+    Only models made elsewhere may lack some: a run's own models that do are out of date, which reading the rows says.
+    """
+    return models[0].queries.meta.get("rows") != OWN.dataset or all(
+        model.queries.holds(other.index) for model in models for other in about)
+
+
+def gaps(attacked, player, index):
+    """φ where one world's model is attacked on these pictures, and φ of the same version of its references.
+
+    player: its place among the worlds, 0 the target; index [n]. The references are all other models that did not train
+    on the point, the target among them for a shadow, since a shadow is attacked on points that are none of the
+    target's. Gives phi [n], of_references [n, r], usable [n, r] bool, r models in the worlds' order.
+    """
+    answers = [model.queries.at(index) for model in attacked.models]
+    phi = np.stack([label_gap(logits, labels) for logits, labels, _ in answers], axis=1)
+    usable = out_references(np.stack([member for _, _, member in answers], axis=1), player, disjoint=True)
+    others = np.arange(len(answers)) != player
+    return phi[:, player], phi[:, others], usable[:, others]
+
+
+class Side(NamedTuple):
+    """phi [n], and reference [n] (`signals.reference_mean`) or None where the references were not asked."""
+
+    phi: np.ndarray
+    reference: np.ndarray | None
+
+
+class Signals(NamedTuple):
+    """What one version says of the scored points: on the target's m rows, and on the shadows' Σm."""
+
+    target: Side
+    shadows: Side
+
+
+def signals_of(attacked, seed):
+    """The Signals of one version; references where every model answered every scored row.
+
+    A target's point draws as many of its references as a shadow's point has (`signals.draw_references`), the same ones
+    for every version, so that what is fitted on the one meets its like in the other. seed int of the run.
+    """
+    shadows = attacked.shadows
+    if not asked(attacked.models, attacked.models):
+        phi = [label_gap(model.logits, model.labels) for model in attacked.models]
+        return Signals(Side(phi[TARGET], None), Side(np.concatenate(phi[1:]), None))
+    phi, of_references, usable = gaps(attacked, TARGET, attacked.target.index)
+    each = [gaps(attacked, 1 + place, shadow.index) for place, shadow in enumerate(shadows)]
+    counts = np.concatenate([usable.sum(1) for _, _, usable in each])
+    drawn = draw_references(usable, counts, derive_seed(seed, "references"))
+    return Signals(Side(phi, reference_mean(of_references, drawn)),
+                   Side(np.concatenate([phi for phi, _, _ in each]),
+                        np.concatenate([reference_mean(values, usable) for _, values, usable in each])))
