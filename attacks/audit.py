@@ -35,7 +35,7 @@ from common.paths import ORIGINAL, OWN, Layout
 from common.provenance import digest
 from data.splits import to_json
 from models import compression, hints
-from models.audit import own_split, read_outputs
+from models.outputs import own_split, read_outputs
 from models.run import Run, Settings
 
 

@@ -1,14 +1,14 @@
 """Whether run folders hold the same results: every number, weight and table, times aside."""
-import argparse
 import json
 import sys
 from pathlib import Path
 
 import numpy as np
 
-from common.command import run
+from common.command import Parser, run
 from common.errors import CompLeakError
 from common.files import read_json
+from models.hints import mending
 
 TIMES = {"seconds"}  # keys whose values say how long something took
 ENDINGS = {".json", ".jsonl", ".npz", ".pt", ".csv", ".md", ".tex", ".png"}
@@ -38,10 +38,11 @@ def _same(one, other):
     if one.suffix == ".npz":
         return _same_arrays(one, other)
     if one.suffix == ".json":
-        return _timeless(read_json(one, "its stage again")) == _timeless(read_json(other, "its stage again"))
+        with mending("its stage again"):
+            return _timeless(read_json(one)) == _timeless(read_json(other))
     if one.suffix == ".jsonl":
-        return [_timeless(json.loads(line)) for line in one.read_text().splitlines()] == \
-            [_timeless(json.loads(line)) for line in other.read_text().splitlines()]
+        return [_timeless(json.loads(line)) for line in one.read_text(encoding="utf-8").splitlines()] == \
+            [_timeless(json.loads(line)) for line in other.read_text(encoding="utf-8").splitlines()]
     return one.read_bytes() == other.read_bytes()
 
 
@@ -59,7 +60,7 @@ def _timeless(value):
 
 
 def main(argv=None):
-    p = argparse.ArgumentParser(description=__doc__)
+    p = Parser(description=__doc__)
     p.add_argument("one", help="a run folder, or a folder of several")
     p.add_argument("other", help="the folder to compare it with")
     args = p.parse_args(argv)

@@ -20,14 +20,14 @@ def write(path, run_dir, patterns):
         found.update((str(file.relative_to(run_dir)), _state(file)) for file in files)
     path = Path(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(json.dumps(found, indent=1) + "\n")
+    beside.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     os.replace(beside, path)
 
 
 def broken(path, run_dir):
     """The first recorded file that is gone or differs, the mark itself if it cannot be read, None if all are there."""
     try:
-        found = json.loads(Path(path).read_text())
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
         for name, state in found.items():
             file = Path(run_dir) / name
             if not file.is_file() or _state(file) != state:
