@@ -98,8 +98,8 @@ def test_what_systems_leave_in_a_folder_of_answers_is_ignored(tmp_path, capsys):
 def test_every_models_accuracy_is_said_and_what_is_swapped_shows(tmp_path, capsys):
     def said(change, name):
         imported(write(tmp_path / name, ("original", "int4"), change), tmp_path / f"{name} run")
-        return re.findall(r"(original|int4) (target|shadow_0): accuracy ([\d.]+)% on members, ([\d.]+)% on non-members(.*)",
-                          capsys.readouterr().out)
+        line = r"(original|int4) (target|shadow_0): accuracy ([\d.]+)% on members, ([\d.]+)% on non-members(.*)"
+        return re.findall(line, capsys.readouterr().out)
 
     found = said(lambda arrays: arrays, "right")
     assert len(found) == 4 and all(float(inside) > float(outside) and not rest for *_, inside, outside, rest in found)
