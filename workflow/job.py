@@ -11,6 +11,7 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
+from common.streams import lasting
 from workflow import seal, slots
 
 PR_SET_PDEATHSIG = 1
@@ -80,4 +81,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    with lasting():
+        main()
