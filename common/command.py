@@ -11,6 +11,13 @@ from tqdm import tqdm
 from common.errors import CompLeakError
 from common.streams import lasting
 
+ADVICE = {errno.ENOSPC: "free some space, or choose another --run_dir",
+          errno.EDQUOT: "free some space, or choose another --run_dir",
+          errno.EROFS: "nothing can be written there, so name a folder of yours with --run_dir",
+          errno.EACCES: "check the folder's permissions, or choose another --run_dir",
+          errno.EPERM: "check the folder's permissions, or choose another --run_dir",
+          errno.ENAMETOOLONG: "choose a shorter --run_dir",
+          errno.ENOTDIR: "a part of this path is a file, so choose another --run_dir"}
 SIGPIPE_CODE = 128 + signal.SIGPIPE  # what a shell shows of a command whose reader had enough
 
 
@@ -87,21 +94,15 @@ def _code(main, argv):
 
 def _told(error):
     """An OSError in words, with advice where there is some that helps."""
-    path = error.filename
-    if path is None:
-        return f"{error.strerror} ({type(error).__name__}, of no file)"
-    path = Path(os.fsdecode(path)) if isinstance(path, str | bytes | os.PathLike) else Path(str(path))
-    broken = next((part for part in (path, *path.parents) if part.is_symlink() and not part.exists()), None)
-    if broken:
-        return f"{broken} is a link to {os.readlink(broken)}, which is not there: mend the link or remove it"
-    advice = {errno.ENOSPC: "free some space, or choose another --run_dir",
-              errno.EDQUOT: "free some space, or choose another --run_dir",
-              errno.EROFS: "nothing can be written there, so name a folder of yours with --run_dir",
-              errno.EACCES: "check the folder's permissions, or choose another --run_dir",
-              errno.EPERM: "check the folder's permissions, or choose another --run_dir",
-              errno.ENAMETOOLONG: "choose a shorter --run_dir",
-              errno.ENOTDIR: "a part of this path is a file, so choose another --run_dir"}.get(error.errno)
-    return f"{path}: {error.strerror}" + (f": {advice}" if advice else "")
+    if error.filename is None:
+        place = "a file that the system does not name"
+    else:
+        place = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else str(error.filename)
+        for part in (Path(place), *Path(place).parents):  # os.path: Path raises where one may not look
+            if os.path.islink(part) and not os.path.exists(part):
+                return f"{part} is a link to {os.readlink(part)}, which is not there: mend the link or remove it"
+    advice = ADVICE.get(error.errno)
+    return f"{place}: {error.strerror}" + (f": {advice}" if advice else "")
 
 
 def _say(line, code):

@@ -119,6 +119,22 @@ def test_what_the_system_refuses_is_one_line_with_its_own_advice(capsys, number,
     assert code == 1 and lines == [f"error: results/weights.pt: {says}"]
 
 
+def test_a_name_that_is_too_long_and_a_file_in_place_of_a_folder_are_named(tmp_path, capsys):
+    code, lines = outcome(train.main, [*DIGITS, "--epochs", "1", "--run_dir", tmp_path / ("x" * 300)], capsys)
+    assert code == 1 and lines[-1].endswith("File name too long: choose a shorter --run_dir")
+    (tmp_path / "file").write_text("")
+    code, lines = outcome(train.main, [*DIGITS, "--epochs", "1", "--run_dir", tmp_path / "file"], capsys)
+    assert code == 1 and lines[-1].endswith("Not a directory: a part of this path is a file, so choose another "
+                                            "--run_dir")
+
+
+def test_an_error_of_no_file_blames_none(capsys):
+    def main(argv):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    assert outcome(main, [], capsys) == (1, ["error: a file that the system does not name: Broken pipe"])
+
+
 def test_a_link_to_nowhere_is_named(tmp_path, capsys):
     (tmp_path / "results").symlink_to(tmp_path / "gone")
     code, lines = outcome(train.main, [*DIGITS, "--epochs", "1", "--run_dir", tmp_path], capsys)
