@@ -5,6 +5,7 @@ from attacks.results import report
 from common.command import run as run_command
 from common.errors import UsageError
 from common.paths import ORIGINAL
+from models.record import say_at_chance
 
 
 def rmia_a(text):
@@ -26,6 +27,7 @@ def main(argv=None):
                          "--compress_degree, or both")
     chosen = ([ORIGINAL] if args.original else []) + (versions(args) if args.compress else [])
     run = open_run(args)
+    say_at_chance(run, chosen)
     for version in chosen:
         result, lines = nr.attack_version(run, version, attack_context(args, run), args.attacks, args.shadow_num)
         for line in lines:

@@ -7,6 +7,7 @@ from common.command import run as run_command
 from common.errors import UsageError
 from common.paths import ORIGINAL
 from models import hints
+from models.record import say_at_chance
 
 
 def report_nr(run, version):
@@ -25,6 +26,7 @@ def main(argv=None):
     chosen = versions(args)
     run = open_run(args)
     print("Start Membership Inference Attacks")
+    say_at_chance(run, [ORIGINAL, *chosen])
     for version in chosen:
         result = sr.attack_version(run, version, attack_context(args, run), args.attacks, args.shadow_num)
         for model in (ORIGINAL, version):

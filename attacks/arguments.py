@@ -14,7 +14,8 @@ def attack_parser(description, attacks):
     p = parser(description)
     p.add_argument("--original", action="store_true", help="attack the original model")
     p.add_argument("--compress", action="store_true", help="attack compressed models")
-    p.add_argument("--compress_name", choices=tuple(TECHNIQUES), default=None, help="compression technique")
+    p.add_argument("--compress_name", default=None,
+                   help=f"compression technique: {', '.join(TECHNIQUES)}, or what an audited version is called")
     p.add_argument("--compress_degree", nargs="+", default=None,
                    help="pruning: sparsity (0.6 …); quantization: int8; clustering: centroids (4, 8, 16); or several")
     p.add_argument("--attacks", nargs="+", choices=tuple(attacks), default=None, metavar="NAME",
@@ -43,6 +44,9 @@ def attack_context(args, run):
 
 def versions(args):
     """The compressed versions that the flags name; UsageError when they name none."""
-    if not args.compress_name or not args.compress_degree:
+    name, degrees = args.compress_name, args.compress_degree
+    if name and name not in TECHNIQUES and args.dataset_name == OWN.dataset:
+        return list(dict.fromkeys(compression.parse_any(name, degree) for degree in degrees or [""]))
+    if not name or not degrees:
         raise UsageError(f"--compress needs --compress_name ({', '.join(TECHNIQUES)}) and --compress_degree")
-    return list(dict.fromkeys(compression.parse(args.compress_name, degree) for degree in args.compress_degree))
+    return list(dict.fromkeys(compression.parse(name, degree) for degree in degrees))

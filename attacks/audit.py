@@ -18,7 +18,8 @@ Two models, a target and a shadow trained the same way on other data; the index 
     python CompLeakNR.py --dataset_name own --model_name model --run_dir audit --original
 
 FOLDER holds original/target.npz and, with as many shadows as there are, original/shadow_0.npz, …; compressed versions
-lie in pruning_0.6/, quantization_int8/, clustering_4/, …, each with the same worlds. A world may also be a folder with
+lie in pruning_0.6/, quantization_int8/, clustering_4/, …, each with the same worlds; other techniques
+have names of yours, such as int4/ or distilled_half/. A world may also be a folder with
 queries.npz and sensitivity.npz, as models.audit.ask writes them. Rows beyond those that are scored, such as the
 shadow's answers on the target's pictures, are what RMIA compares with.
 """
@@ -30,12 +31,13 @@ import numpy as np
 from common.command import Parser
 from common.command import run as run_command
 from common.errors import CompLeakError, UsageError
-from common.files import save_arrays, write_json
-from common.paths import ORIGINAL, OWN, Layout
+from common.files import locked, save_arrays, write_json
+from common.paths import ORIGINAL, OWN, Layout, Version
 from common.provenance import digest
+from data.names import is_system, shown
 from data.splits import to_json
-from models import compression, hints
-from models.audit import own_split, read_outputs
+from models import compression, hints, record
+from models.outputs import own_split, read_outputs
 from models.run import Run, Settings
 
 
@@ -43,8 +45,12 @@ def read_folder(folder):
     """{Version: {world's name: Outputs}}, target first; CompLeakError, in one line, for anything that does not fit."""
     if not folder.is_dir():
         raise UsageError(f"--outputs {folder}: there is no such folder")
-    parts = sorted(part for part in folder.iterdir() if part.is_dir() and not part.name.startswith("."))
-    found = {_version(part): _read_version(part) for part in parts}
+    found, places = {}, {}
+    for part in sorted(part for part in folder.iterdir() if part.is_dir() and not is_system(part.name)):
+        version = _version(part)
+        if version in places:
+            raise CompLeakError(f"{places[version]} and {part} are one version, {version}: leave one of them")
+        places[version], found[version] = part, _read_version(part)
     if not found:
         raise CompLeakError(f"{folder} holds no models: put answers into {folder / 'original' / 'target.npz'}")
     first = found.get(ORIGINAL) or next(iter(found.values()))
@@ -59,17 +65,20 @@ def read_folder(folder):
 def _version(part):
     if part.name == str(ORIGINAL):
         return ORIGINAL
-    technique, _, degree = part.name.rpartition("_")
+    named = Version.named(part.name)
     try:
-        return compression.parse(technique, degree, str(part))
+        if str(named) != part.name:  # such as int4_
+            raise UsageError
+        return compression.parse_any(named.technique, named.degree)
     except UsageError:
-        raise CompLeakError(f"{part}: a folder of answers is called original, pruning_0.6 (any sparsity), "
-                            "quantization_int8 or clustering_4 (a power of two)") from None
+        raise CompLeakError(f"{shown(part)}: a folder of answers is called original, pruning_0.6 (any sparsity), "
+                            "quantization_int8, clustering_4 (a power of two), or by a name of yours, technique or "
+                            "technique_degree with one underscore, in letters, digits, '.', '+' and '-'") from None
 
 
 def _read_version(part):
     names = [path.stem if path.suffix == ".npz" else path.name for path in sorted(part.iterdir())
-             if path.suffix == ".npz" or path.is_dir()]
+             if (path.suffix == ".npz" or path.is_dir()) and not is_system(path.name)]
     worlds = ["target", *(f"shadow_{i}" for i in range(len(names) - 1))]
     if sorted(names) != sorted(worlds):
         raise CompLeakError(f"{part} holds {', '.join(names) or 'nothing'}; it must hold target.npz, and shadows as "
@@ -110,19 +119,20 @@ def build_run(found, layout, label, seed):
     settings = Settings(seed=seed, shadow_num=len(shadows), train_size=split.train_size, image_size=None, augment=None,
                         data_label=label, classes=tuple(str(c) for c in range(target.logits.shape[1])),
                         outputs={str(v): [m.weights for m in models.values()] for v, models in found.items()})
-    run = Run(layout)
-    held = run.settings if run.path.exists() else settings
-    if (held.outputs, held.seed) != (settings.outputs, settings.seed):
-        raise CompLeakError(f"{layout.root()} already holds an audit of other answers or another --seed: name another"
-                            " --run_dir")
     for models in found.values():
         for world in split.worlds:
             _check_sensitivity(models[world.name], world)
-    for version, models in found.items():
-        for world in split.worlds:
-            original = found[ORIGINAL][world.name].weights if ORIGINAL in found and version != ORIGINAL else None
-            _write_model(layout, version, world, models[world.name], original, split, seed)
-    write_json(run.path, {"run": settings.as_json(), **to_json(split)})
+    run = Run(layout)
+    with locked(run.path):  # two audits may be started into one folder at once
+        held = run.settings if run.path.exists() else settings
+        if (held.outputs, held.seed) != (settings.outputs, settings.seed):
+            raise CompLeakError(f"{layout.root()} already holds an audit of other answers or another --seed: name "
+                                "another --run_dir")
+        write_json(run.path, {"run": settings.as_json(), **to_json(split)})  # first: the folder is then this audit's
+        for version, models in found.items():
+            for world in split.worlds:
+                original = found[ORIGINAL][world.name].weights if ORIGINAL in found and version != ORIGINAL else None
+                _write_model(layout, version, world, models[world.name], original, split, seed)
     return split
 
 
@@ -143,16 +153,18 @@ def _write_model(layout, version, world, model, original, split, seed):
         asked, values = model.sensitivity
         save_arrays(layout.file(version, world.name, "sensitivity.npz"), meta, index=index,
                     sensitivity=values[np.searchsorted(asked, index)])
-    at = np.searchsorted(model.index, index)
-    right, member = model.logits[at].argmax(1) == model.labels[at], model.member[at]
+    inside, outside = model.accuracy(index)
     write_json(layout.file(version, world.name, "config.json"),
                {"settings": {"technique": version.technique, "degree": version.degree, "epochs": None, "seed": seed},
-                "weights": model.weights, "bytes": None, "ratio": None, "accuracy_in": float(right[member].mean()),
-                "accuracy_out": float(right[~member].mean())})
+                "weights": model.weights, "bytes": None, "ratio": None, "accuracy_in": inside,
+                "accuracy_out": outside})
 
 
 def describe(split, found):
-    """What was read, one line a world: how many rows are scored and how many were cut or serve comparison alone."""
+    """What was read, one line a world: how many rows are scored and how many were cut or serve comparison alone.
+
+    Then one line a model: how often it is right, so that a swapped sign, label or membership shows.
+    """
     lines = []
     for world, model in zip(split.worlds, next(iter(found.values())).values(), strict=True):
         inside, outside = len(world.members), len(world.non_members)
@@ -160,7 +172,19 @@ def describe(split, found):
         if inside != outside:
             text += f", cut to equal numbers from {inside:,} and {outside:,}"
         lines.append(f"{text}; {len(model.index):,} rows asked in all")
-    return lines
+    return lines + [_accuracies(version, world, models[world.name]) for version, models in found.items()
+                    for world in split.worlds]
+
+
+def _accuracies(version, world, model):
+    """One line on a model, with what may be wrong with one that knows its members no better than by chance."""
+    inside, outside = model.accuracy(np.sort(world.evaluation))
+    line = (f"{version} {world.name}: accuracy {100 * inside:.2f}% on members, {100 * outside:.2f}% on non-members")
+    if record.at_chance({"accuracy_in": inside}, model.logits.shape[1], world.scored):
+        line += "; members at chance or below: look at the labels' order and the sign of the logits"
+    elif outside > inside and record.differ(inside, outside, world.scored):
+        line += "; non-members are known better: look whether member says True for the training data"
+    return line
 
 
 def label(text):

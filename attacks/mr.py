@@ -20,6 +20,7 @@ from common.paths import ORIGINAL, Version
 from models import hints
 from models.arguments import parser
 from models.compression import TECHNIQUES, is_control, paper_versions
+from models.record import say_at_chance
 
 INT8 = Version("quantization", "int8")
 # {what the attacker knows: (setting, attack) that gives each version's member probability}
@@ -233,6 +234,7 @@ def main(argv=None):
     args = parser(__doc__).parse_args(argv)
     run = open_run(args)
     result = attack_groups(run, attack_context(args, run), shadow_num=args.shadow_num)
+    say_at_chance(run, run.versions())
     report("CompLeakMR", result["attacks"], run)
 
 

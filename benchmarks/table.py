@@ -41,7 +41,7 @@ def main(argv=None):
     folder = parser(__doc__).parse_args(argv).results
     text = table(folder)
     with atomic(folder / "table.md") as beside:
-        beside.write_text(text)
+        beside.write_text(text, encoding="utf-8")
     print(text, end="")
 
 

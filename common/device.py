@@ -1,4 +1,6 @@
 """Where computation runs, and how precisely."""
+import re
+
 import torch
 
 from common.errors import UsageError
@@ -13,14 +15,15 @@ def choose_device(name):
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name == "cpu":
         return torch.device("cpu")
-    kind, _, number = name.partition(":")
-    if kind != "cuda" or (number and not number.isdigit()):
+    parts = re.fullmatch(r"cuda(?::([0-9]{1,4}))?", name)  # digits of ASCII: others are digits to Python, not to CUDA
+    if not parts:
         raise UsageError(f"--device {name}: choose auto, cpu, cuda or cuda:N")
     if not torch.cuda.is_available():
         raise UsageError(f"--device {name}: PyTorch finds no GPU on this machine; use --device cpu")
-    if int(number or 0) >= torch.cuda.device_count():
+    number = int(parts[1] or 0)
+    if number >= torch.cuda.device_count():
         raise UsageError(f"--device {name}: this machine has {torch.cuda.device_count()} GPU(s), numbered from 0")
-    return torch.device(name)
+    return torch.device("cuda", number) if parts[1] else torch.device("cuda")
 
 
 def use_bfloat16(amp, device, image_size):

@@ -137,7 +137,7 @@ def _take(lock, path):
     """The open, locked file; None where there can be none; CompLeakError where another process holds it."""
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
-        file = open(lock, "a")  # noqa: SIM115, it stays open as long as the lock is held
+        file = open(lock, "ab")  # noqa: SIM115, it stays open as long as the lock is held
     except OSError:
         return None
     try:

@@ -46,7 +46,7 @@ def write(table, folder):
     """Write <name>.md, .csv and .tex; the CSV holds fractions at full precision."""
     for ending, text in (("md", markdown(table)), ("csv", table.frame.to_csv(index=False)), ("tex", latex(table))):
         with atomic(folder / f"{table.name}.{ending}") as beside:
-            beside.write_text(text)
+            beside.write_text(text, encoding="utf-8")
 
 
 def screen(table, headings):

@@ -17,10 +17,10 @@ def parser(description, several_runs=False, trains=False):
     trains: whether it trains models; what only reads results takes audited models too.
     """
     own = ([], []) if trains else ([OWN.dataset], [OWN.model])
-    p = Parser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    p = Parser(description=description)
     p.add_argument("--dataset_name", choices=(*DATASETS, *own[0]), default="cifar10", help="data set")
     p.add_argument("--model_name", choices=(*NETWORKS, *own[1]), default="resnet18", help="network")
-    p.add_argument("--num_cls", type=int, default=None, help="number of classes, checked against the data")
+    p.add_argument("--num_cls", type=int, default=None, help="classes, checked against the data (default: unchecked)")
     p.add_argument("--batch_size", type=positive(int, least=2), default=128, help="pictures (or attack rows) a step")
     where = "folder below which results/, results_pruning/, … lie"
     if several_runs:

@@ -50,7 +50,8 @@ def attacks(layout, setting, versions):
     pair = ["--original"] if setting == "SR" else []
     for technique in dict.fromkeys(version.technique for version in versions if version != ORIGINAL):
         degrees = [version.degree for version in versions if version.technique == technique]
-        commands.append([*shared, *pair, "--compress", "--compress_name", technique, "--compress_degree", *degrees])
+        named = ["--compress_degree", *degrees] if any(degrees) else []  # audited ones may have none
+        commands.append([*shared, *pair, "--compress", "--compress_name", technique, *named])
     return "; ".join("python " + shlex.join(words) for words in commands)
 
 

@@ -15,7 +15,7 @@ from models import training
 from models.answering import answer
 from models.best_epoch import BestEpoch
 from models.compression import TECHNIQUES
-from models.record import record, summary
+from models.record import learned_nothing, record, summary
 from models.weights import Progress, load_model, read_weights, save_weights
 
 # Settings that decide nothing by themselves: what the data are called, and what follows from them to the last bit.
@@ -73,6 +73,9 @@ def _run_world(stage, version, world, start):
     answer(stage.asking, version, world, saved)
     config = record(stage.run, version, world, saved, time.monotonic() - began, stage.device)
     print(summary(version, world.name, config))
+    warning = learned_nothing(f"{version} {world.name}", config, len(stage.settings.classes), world.scored)
+    if warning:
+        print(warning)
 
 
 def _drop_progress(path, settings):

@@ -168,8 +168,12 @@ def load_queries(path):
     n = len(arrays["index"])
     if any(len(array) != n for array in arrays.values()):
         raise FileError.damaged(path, "its arrays do not have the same number of rows")
-    if not np.isfinite(arrays["logits"]).all() or (np.diff(arrays["index"]) <= 0).any():
-        raise FileError.damaged(path, "logits must be finite and index ascending without repeats")
+    bad = np.flatnonzero(~np.isfinite(arrays["logits"]).all(1))
+    if len(bad):
+        raise FileError.damaged(path, f"logits must be finite, and in {len(bad):,} row(s) are not: the first is row "
+                                f"{bad[0]}, index {arrays['index'][bad[0]]}")
+    if (np.diff(arrays["index"]) <= 0).any():
+        raise FileError.damaged(path, "index must be ascending without repeats")
     return Queries(**arrays, meta=meta)
 
 

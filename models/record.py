@@ -4,12 +4,14 @@ from importlib import metadata
 
 import numpy as np
 import torch
+from scipy.stats import binom, norm
 
 from common.errors import FileError
 from common.files import read_json, write_json
 from common.paths import ORIGINAL
 
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "scipy")  # whose versions are recorded
+LEVEL = 0.01  # of the tests of accuracies
 
 
 def record(run, version, world, saved, seconds, device):
@@ -20,10 +22,11 @@ def record(run, version, world, saved, seconds, device):
     queries = run.queries(version, world.name)
     at = queries.rows(np.sort(world.evaluation))
     correct, member = queries.logits[at].argmax(1) == queries.labels[at], queries.member[at]
+    loss = queries.losses[at][member].mean(dtype=np.float64)
     size, original = (run.layout.file(one, world.name, "weights.pt").stat().st_size for one in (version, ORIGINAL))
     config = {"settings": saved["settings"], "weights": saved["fingerprint"], "bytes": size,
               "ratio": round(original / size, 3), "accuracy_in": float(correct[member].mean()),
-              "accuracy_out": float(correct[~member].mean()), "seconds": round(seconds, 1),
+              "accuracy_out": float(correct[~member].mean()), "loss_in": float(loss), "seconds": round(seconds, 1),
               "device": device_name(device), "python": platform.python_version(),
               "versions": {name: metadata.version(name) for name in PACKAGES}}
     if version != ORIGINAL:
@@ -35,6 +38,46 @@ def record(run, version, world, saved, seconds, device):
         return old
     write_json(path, config)
     return config
+
+
+def at_chance(config, classes, scored):
+    """Whether a model knows its own members no better than by guessing, so that there is nothing for attacks to find.
+
+    config: the values of its config.json, of which accuracy_in is read · classes: their number · scored: members that
+    the accuracy was measured on. A one-sided binomial test of the members it is right on against 1/classes, at 1%.
+    """
+    right = round(config["accuracy_in"] * scored)
+    return bool(binom.sf(right - 1, scored, 1 / classes) > LEVEL)
+
+
+def differ(inside, outside, scored):
+    """Whether two accuracies, fractions of as many rows each, differ beyond chance: two-sided, normal, at 1%."""
+    mean = (inside + outside) / 2
+    return bool(abs(inside - outside) > norm.isf(LEVEL / 2) * np.sqrt(2 * mean * (1 - mean) / scored))
+
+
+def learned_nothing(name, config, classes, scored):
+    """The line that warns of a model that learned nothing, with the likely cure; None for one that did.
+
+    name: of the model, for the line; else as `at_chance`. A mean loss of members above ln(classes) + 1, worse than
+    knowing nothing, is a sign too.
+    """
+    loss, made = config.get("loss_in"), config["settings"]
+    if not at_chance(config, classes, scored) and (loss is None or loss <= np.log(classes) + 1):
+        return None
+    found = f"accuracy {100 * config['accuracy_in']:.2f}%" + ("" if loss is None else f", loss {loss:.3g} nats")
+    cure = f"--lr {made['lr'] / 10:g}" if made.get("lr") else "a smaller --lr"
+    return (f"warning: {name} learned nothing ({found} on members, {100 / classes:.3g}% and {np.log(classes):.3g} nats "
+            f"are chance): try {cure}, more --train_size or more epochs, with --retrain")
+
+
+def say_at_chance(run, versions):
+    """Print one line for each of these versions whose target knows its own members no better than by guessing."""
+    for version in versions:
+        config = _old(run.layout.file(version, "target", "config.json"))
+        if "accuracy_in" in config and at_chance(config, len(run.settings.classes), run.split.target.scored):
+            print(f"{version}: target at chance: nothing to find "
+                  f"(accuracy {100 * config['accuracy_in']:.2f}% on members)")
 
 
 def _old(path):

@@ -200,7 +200,7 @@ def _resume(progress, model, optimizer, hooks, selection, device):
 def _log(path, epoch, recipe, loss, accuracy, seconds):
     line = {"epoch": epoch + 1, "of": recipe.epochs, "lr": cosine(recipe.lr, epoch, recipe.epochs),
             "train_loss": loss, "train_accuracy": accuracy, "seconds": round(seconds, 3)}
-    with open(path, "a") as file:
+    with open(path, "a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
 
 

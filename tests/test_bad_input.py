@@ -1,4 +1,5 @@
 """What a user can get wrong ends in one line on stderr and the right exit code, and harms nothing on disk."""
+import errno
 import os
 import subprocess
 import sys
@@ -35,6 +36,11 @@ def outcome(main, argv, capsys):
     (train.main, [*DIGITS, "--train_size", "898"], "--train_size 898"),
     (train.main, [*DIGITS, "--shadow_num", "0"], "--shadow_num 0"),
     (train.main, [*DIGITS, "--device", "tpu"], "auto, cpu, cuda or cuda:N"),
+    (train.main, [*DIGITS, "--device", "cuda:\u0661"], "auto, cpu, cuda or cuda:N"),  # a digit, but not ASCII's
+    (train.main, [*DIGITS, "--device", "cuda:\u00b2"], "auto, cpu, cuda or cuda:N"),
+    (train.main, [*DIGITS, "--device", "cuda:"], "auto, cpu, cuda or cuda:N"),
+    (train.main, [*DIGITS, "--epoch", "3"], "unrecognized arguments: --epoch 3"),
+    (prune.main, ["--dataset_name", "digits", "--prune_sp", "0.5"], "unrecognized arguments: --prune_sp 0.5"),
     (train.main, ["--dataset_name", "digits", "--image_size", "2"], "--image_size 2"),
     (train.main, ["--dataset_name", "imagefolder"], "imagefolder needs --data_dir"),
     (train.main, ["--dataset_name", "imagefolder", "--data_dir", "/nowhere/at/all"], "/nowhere/at/all"),
@@ -99,13 +105,41 @@ def test_a_failed_download_says_where_to_put_the_file(tmp_path, capsys, monkeypa
     assert code == 1 and "put cifar-10-python.tar.gz into" in lines[0] and "--data_dir" in lines[0]
 
 
-def test_a_full_disk_or_read_only_folder_is_one_line(capsys):
+@pytest.mark.parametrize(("number", "says"), [
+    (errno.ENOSPC, "No space left on device: free some space, or choose another --run_dir"),
+    (errno.EROFS, "Read-only file system: nothing can be written there, so name a folder of yours with --run_dir"),
+    (errno.EACCES, "Permission denied: check the folder's permissions, or choose another --run_dir"),
+    (errno.EIO, "Input/output error"),  # no advice where none helps
+])
+def test_what_the_system_refuses_is_one_line_with_its_own_advice(capsys, number, says):
     def main(argv):
-        raise OSError(28, "No space left on device", "results/weights.pt")
+        raise OSError(number, os.strerror(number), "results/weights.pt")
 
     code, lines = outcome(main, [], capsys)
-    assert code == 1 and lines == ["error: results/weights.pt: No space left on device: check the folder's permissions "
-                                   "and free space, or choose another --run_dir"]
+    assert code == 1 and lines == [f"error: results/weights.pt: {says}"]
+
+
+def test_a_name_that_is_too_long_and_a_file_in_place_of_a_folder_are_named(tmp_path, capsys):
+    code, lines = outcome(train.main, [*DIGITS, "--epochs", "1", "--run_dir", tmp_path / ("x" * 300)], capsys)
+    assert code == 1 and lines[-1].endswith("File name too long: choose a shorter --run_dir")
+    (tmp_path / "file").write_text("")
+    code, lines = outcome(train.main, [*DIGITS, "--epochs", "1", "--run_dir", tmp_path / "file"], capsys)
+    assert code == 1 and lines[-1].endswith("Not a directory: a part of this path is a file, so choose another "
+                                            "--run_dir")
+
+
+def test_an_error_of_no_file_blames_none(capsys):
+    def main(argv):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    assert outcome(main, [], capsys) == (1, ["error: a file that the system does not name: Broken pipe"])
+
+
+def test_a_link_to_nowhere_is_named(tmp_path, capsys):
+    (tmp_path / "results").symlink_to(tmp_path / "gone")
+    code, lines = outcome(train.main, [*DIGITS, "--epochs", "1", "--run_dir", tmp_path], capsys)
+    assert code == 1 and lines[-1] == f"error: {tmp_path}/results is a link to {tmp_path}/gone, which is not there: " \
+                                      "mend the link or remove it"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere; the case above covers the message")

@@ -1,12 +1,11 @@
 """Whether run folders hold the same results: every number, weight and table, times aside."""
-import argparse
 import json
 import sys
 from pathlib import Path
 
 import numpy as np
 
-from common.command import run
+from common.command import Parser, run
 from common.errors import CompLeakError
 from common.files import read_json
 from models.hints import mending
@@ -42,8 +41,8 @@ def _same(one, other):
         with mending("its stage again"):
             return _timeless(read_json(one)) == _timeless(read_json(other))
     if one.suffix == ".jsonl":
-        return [_timeless(json.loads(line)) for line in one.read_text().splitlines()] == \
-            [_timeless(json.loads(line)) for line in other.read_text().splitlines()]
+        return [_timeless(json.loads(line)) for line in one.read_text(encoding="utf-8").splitlines()] == \
+            [_timeless(json.loads(line)) for line in other.read_text(encoding="utf-8").splitlines()]
     return one.read_bytes() == other.read_bytes()
 
 
@@ -61,7 +60,7 @@ def _timeless(value):
 
 
 def main(argv=None):
-    p = argparse.ArgumentParser(description=__doc__)
+    p = Parser(description=__doc__)
     p.add_argument("one", help="a run folder, or a folder of several")
     p.add_argument("other", help="the folder to compare it with")
     args = p.parse_args(argv)

@@ -1,5 +1,4 @@
 """What a larger set of runs would cost in device hours, disk and jobs, reckoned from what one finished run measured."""
-import argparse
 import json
 import sys
 from collections import defaultdict
@@ -7,6 +6,7 @@ from pathlib import Path
 
 import yaml
 
+from common.command import Parser, run
 from workflow import plan
 
 QUERIES = ("queries.npz", "sensitivity.npz")
@@ -19,9 +19,10 @@ def read_models(run_dir):
     """
     found = defaultdict(list)
     for path in sorted(Path(run_dir).glob("results*/*/*/config.json")):
-        config = json.loads(path.read_text())
+        config = json.loads(path.read_text(encoding="utf-8"))
         log = path.with_name("log.jsonl")
-        epochs = [json.loads(line)["seconds"] for line in log.read_text().splitlines()] if log.exists() else []
+        lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+        epochs = [json.loads(line)["seconds"] for line in lines]
         answers = [path.with_name(name) for name in QUERIES]
         size = config["bytes"] + sum(file.stat().st_size for file in answers if file.exists())
         technique, degree = config["settings"]["technique"], config["settings"]["degree"]
@@ -37,7 +38,7 @@ def read_attacks(run_dir):
     for path in sorted(Path(run_dir).glob(".workflow/*.seconds")):
         setting = path.name.split(".")[0]
         if setting in ("NR", "SR", "MR"):
-            found[setting] = found.get(setting, 0) + json.loads(path.read_text())["seconds"]
+            found[setting] = found.get(setting, 0) + json.loads(path.read_text(encoding="utf-8"))["seconds"]
     return found
 
 
@@ -81,7 +82,7 @@ def describe(models):
 
 
 def main(argv=None):
-    p = argparse.ArgumentParser(description=__doc__)
+    p = Parser(description=__doc__)
     p.add_argument("run_dir", help="folder of the run that was measured")
     p.add_argument("--shadows", type=int, default=64, help="shadow models a seed (default: 64)")
     p.add_argument("--seeds", type=int, default=5, help="seeds (default: 5)")
@@ -90,7 +91,7 @@ def main(argv=None):
     models = read_models(args.run_dir)
     if "original" not in models:
         sys.exit(f"error: {args.run_dir} holds no finished model: name the folder of a run (its --run_dir)")
-    config = yaml.safe_load(plan.DEFAULTS.read_text())
+    config = yaml.safe_load(plan.DEFAULTS.read_text(encoding="utf-8"))
     config |= {"shadows": args.shadows, "worlds_per_job": args.worlds_per_job}
     attacks = read_attacks(args.run_dir)
     trained_shadows = max(1, len(models["original"]) - 1)
@@ -103,4 +104,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -11,6 +11,7 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
+from common.streams import lasting
 from workflow import seal, slots
 
 PR_SET_PDEATHSIG = 1
@@ -33,17 +34,17 @@ def execute(command, environment, keep=(), log=None):
         signal.signal(signal.SIGTERM, lambda *_: child.terminate())
         code = child.wait()
     if code and log:
-        tail = Path(log).read_text(errors="replace").splitlines()[-LAST_LINES:]
+        tail = Path(log).read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]
         print("\n".join([f"{log} ends:", *tail]), file=sys.stderr)
     return code if code >= 0 else 128 - code
 
 
 def note_seconds(mark, seconds):
     """Beside the mark, how long the stage took; kept where it left what it had left before, having done nothing."""
-    path, left = Path(mark).with_suffix(".seconds"), Path(mark).read_text()
-    old = json.loads(path.read_text()) if path.exists() else {}
+    path, left = Path(mark).with_suffix(".seconds"), Path(mark).read_text(encoding="utf-8")
+    old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if old.get("left") != left:
-        path.write_text(json.dumps({"seconds": round(seconds, 1), "left": left}))
+        path.write_text(json.dumps({"seconds": round(seconds, 1), "left": left}), encoding="utf-8")
 
 
 def main(argv=None):
@@ -80,4 +81,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    with lasting():
+        main()

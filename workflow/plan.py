@@ -1,56 +1,10 @@
 """A configuration's stages as command lines of the scripts, and the files that each leaves. It starts nothing."""
 import shlex
-from pathlib import Path
-
-import yaml
 
 from models.compression import TECHNIQUES
+from workflow.settings import DEFAULTS, check, degrees, read_seeds, read_switches
 
-DEFAULTS = Path(__file__).with_name("defaults.yaml")
-
-
-def check(config, cores):
-    """Raises ValueError, one line, for a configuration that cannot be run; cores: this machine's, None on a cluster."""
-    known = yaml.safe_load(DEFAULTS.read_text())
-    for name, value in config.items():
-        inner = known.get(name)
-        fits = not isinstance(inner, dict) or (isinstance(value, dict) and value.keys() <= inner.keys())
-        if name not in known or not fits:
-            raise ValueError(f"configuration {name}={value}: choose from the settings in workflow/{DEFAULTS.name}")
-    seeds = read_seeds(config)
-    if len(seeds) > 1 and "{seed}" not in config["run_dir"]:
-        raise ValueError(f"run_dir={config['run_dir']}: several seeds need a folder each, put {{seed}} into it")
-    for name, least in (("shadows", 1), ("threads", 0), ("gpus", 0), ("per_gpu", 1), ("worlds_per_job", 0)):
-        if type(config[name]) is not int or config[name] < least:
-            raise ValueError(f"{name}={config[name]}: choose a whole number, {least} or more")
-    if config["device"] not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"device={config['device']}: choose auto, cpu or cuda; gpus=N spreads jobs over N GPUs")
-    if config["gpus"] and config["device"] == "cpu":
-        raise ValueError(f"gpus={config['gpus']} with device=cpu: choose device=cuda or gpus=0")
-    if cores is None and not config["threads"]:
-        raise ValueError("threads=0: on a cluster say how many CPU threads a job gets, such as --config threads=8")
-
-
-def read_switches(config):
-    """{setting: bool} of those that are on or off, which --config gives as words; ValueError for any other word."""
-    names = [name for name, value in yaml.safe_load(DEFAULTS.read_text()).items() if isinstance(value, bool)]
-    words = {name: str(config[name]).lower() for name in names}
-    for name, word in words.items():
-        if word not in ("true", "false"):
-            raise ValueError(f"{name}={config[name]}: choose true or false")
-    return {name: word == "true" for name, word in words.items()}
-
-
-def read_seeds(config):
-    """The seeds [int], which --config gives as words; ValueError where they are no different whole numbers."""
-    given = config["seeds"] if isinstance(config["seeds"], list) else [config["seeds"]]
-    try:
-        seeds = [int(str(seed)) for seed in given]
-    except ValueError:
-        seeds = []
-    if not 0 < len(seeds) == len(set(seeds)):
-        raise ValueError(f"seeds={config['seeds']}: choose different whole numbers, such as 'seeds=[0,1,2]'")
-    return seeds
+__all__ = ["DEFAULTS", "check", "read_seeds", "read_switches"]  # the Snakefile and workflow.cost know this module alone
 
 
 def threads(config, cores):
@@ -76,7 +30,7 @@ def parts(config):
 
 def techniques(config):
     """The compression techniques that have a degree."""
-    return [technique for technique in TECHNIQUES if config.get(technique, {}).get("degrees")]
+    return [technique for technique in TECHNIQUES if degrees(config, technique)]
 
 
 def fetch(config):
@@ -102,9 +56,9 @@ def train(config, seed, part):
 def compress(config, seed, technique, part):
     """The command of one compression technique, all its degrees at once."""
     own, entry = config[technique], TECHNIQUES[technique]
-    degrees = [entry.flag_value(entry.degree(degree)) for degree in own["degrees"]]
+    given = [entry.flag_value(degree) for degree in degrees(config, technique)]
     words = [entry.script, *_models(config, seed, part), "--lr", own["lr"], entry.epochs_flag, own["epochs"],
-             entry.degree_flag, *degrees]
+             entry.degree_flag, *given]
     return _join(words, own)
 
 
@@ -114,7 +68,7 @@ def attack(config, seed, setting, models):
     if setting == "SR" or models == "original":
         words.append("--original")
     if models != "original":
-        words += ["--compress", "--compress_name", models, "--compress_degree", *config[models]["degrees"]]
+        words += ["--compress", "--compress_name", models, "--compress_degree", *degrees(config, models)]
     return _join(words, config[setting])
 
 
@@ -138,7 +92,7 @@ def models_left(config, technique, part):
     """Patterns, below the run's folder, of what a training stage leaves; technique None is the original."""
     name = f"{config['dataset']}_{config['model']}"
     roots = [f"results/{name}"] if technique is None else [
-        f"results_{technique}/{name}_{degree}" for degree in config[technique]["degrees"]]
+        f"results_{technique}/{name}_{degree}" for degree in degrees(config, technique)]
     files = ["config.json", "weights.pt", "queries.npz", *(["sensitivity.npz"] if config["sensitivity"] else [])]
     left = [f"{root}/{world}/{file}" for root in roots for world in parts(config)[part] or ["*"] for file in files]
     return left if technique else [f"{roots[0]}/split.json", *left]
@@ -148,7 +102,7 @@ def results_left(config, setting, models="original"):
     """Patterns, below the run's folder, of what NR, SR or MR leaves."""
     name = f"{config['dataset']}_{config['model']}"
     roots = [f"results/{name}"] if models == "original" else [
-        f"results_{models}/{name}_{degree}" for degree in config[models]["degrees"]]
+        f"results_{models}/{name}_{degree}" for degree in degrees(config, models)]
     return [f"{root}/{setting}{ending}" for root in roots for ending in (".json", "_scores.npz")]
 
 
@@ -172,9 +126,11 @@ def _models(config, seed, part):
             words += [f"--{name}", config[name]]
     if not config["sensitivity"]:
         words.append("--no-sensitivity")
+    if config["retrain"]:
+        words.append("--retrain")
     worlds = parts(config)[part]
     return words + (["--worlds", *worlds] if worlds else [])
 
 
 def _join(words, own=None):
-    return " ".join([shlex.join(map(str, words)), *([own["flags"]] if own and own["flags"] else [])])
+    return " ".join([shlex.join(map(str, words)), *([own["flags"]] if own and own.get("flags") else [])])

@@ -26,7 +26,7 @@ def write(path, run_dir, patterns):
 def broken(path, run_dir):
     """The first recorded file that is gone or differs, the mark itself if it cannot be read, None if all are there."""
     try:
-        found = json.loads(Path(path).read_text())
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
         for name, state in found.items():
             file = Path(run_dir) / name
             if not file.is_file() or _state(file) != state:

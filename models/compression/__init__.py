@@ -1,10 +1,13 @@
 """The compression techniques, one entry each, and what follows from them: names, order and words of versions."""
+import re
+
 from common.errors import UsageError
 from common.paths import ORIGINAL, Version
 from models.compression.clustering import CLUSTERING
 from models.compression.int8 import QUANTIZATION
 from models.compression.pruning import PRUNING
 
+NAME = r"[^\W_](?:[^\W_]|[.+-]){0,99}(?:_[^\W_](?:[^\W_]|[.+-]){0,99})?"  # [^\W_]: letters and digits of any script
 TECHNIQUES = {technique.name: technique for technique in (PRUNING, QUANTIZATION, CLUSTERING)}
 
 
@@ -19,6 +22,20 @@ def parse(technique, degree, flag="--compress_degree"):
     if technique not in TECHNIQUES:
         raise UsageError(f"--compress_name {technique}: choose one of {', '.join(TECHNIQUES)}")
     return Version(technique, TECHNIQUES[technique].degree(degree, flag))
+
+
+def parse_any(technique, degree, flag="--compress_name"):
+    """As `parse`, but a technique that is not known may have any name and any degree, or none ("").
+
+    For models made elsewhere. Names become folders and words of commands and tables: UsageError for one that cannot.
+    """
+    if technique in TECHNIQUES:
+        return Version(technique, TECHNIQUES[technique].degree(degree, flag))
+    version = Version(technique, degree)
+    if not re.fullmatch(NAME, str(version)) or technique == str(ORIGINAL):
+        raise UsageError(f"{flag} {str(version)!r}: name a technique, or technique_degree with one underscore, in "
+                         "letters, digits, '.', '+' and '-', such as int4, onnx-int8 or distilled_half")
+    return version
 
 
 def ordered(versions):

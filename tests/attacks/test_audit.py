@@ -164,11 +164,11 @@ def answers(n=60, first=0, **changes):
 
 @pytest.mark.parametrize(("files", "says"), [
     ({}, "holds no models: put answers into"),
-    ({"distilled/target": answers()}, "distilled: a folder of answers is called original, pruning_0.6"),
+    ({"one_two_three/target": answers()}, "one_two_three: a folder of answers is called original, pruning_0.6"),
     ({"original/shadow_0": answers()}, "holds shadow_0; it must hold target.npz"),
     ({"original/target": answers(), "original/shadow_1": answers(first=60)}, "holds shadow_1, target; it must hold"),
     ({"original/target": answers(), "pruning_0.6/target": answers(logits=np.eye(4)[[0] * 60])}, "posteriors"),
-    ({"original/target": answers(), "pruning_0.6/target": answers(logits=5 * np.eye(4)[[0] * 60])}, "4 classes, but"),
+    ({"original/target": answers(), "pruning_0.6/target": answers(logits=-5 * np.eye(4)[[0] * 60])}, "4 classes, but"),
     ({"original/target": answers(), "pruning_0.6/target": answers(first=1)}, "index is not that of"),
     ({"original/target": answers(), "pruning_0.6/target": answers(member=np.arange(60) < 20)}, "member is not that of"),
     ({"original/target": answers(), "pruning_0.6/target": answers(labels=np.zeros(60, int))}, "labels is not that of"),

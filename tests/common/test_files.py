@@ -1,4 +1,5 @@
 """models/files.py: one writer at a time, and JSON that is known again when it was changed."""
+import ast
 import json
 import multiprocessing
 import os
@@ -88,3 +89,22 @@ def test_an_error_names_the_file_and_not_the_one_beside_it(tmp_path):
     with pytest.raises(OSError) as error, atomic(tmp_path / "a.npz") as beside:
         open(beside / "no folder", "w")
     assert error.value.filename != str(tmp_path / "a.npz")
+
+
+def unnamed(path):
+    """Lines of a file on which text is read or written in whatever encoding the locale has."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call) or any(word.arg == "encoding" for word in node.keywords):
+            continue
+        name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+        modes = [one.value for one in node.args[1:2] if isinstance(one, ast.Constant)]
+        if name in ("read_text", "write_text") or (isinstance(node.func, ast.Name) and name == "open"
+                                                   and "b" not in (modes or [""])[0]):
+            yield node.lineno
+
+
+def test_every_text_file_is_read_and_written_as_utf8(root):
+    found = {str(path.relative_to(root)): lines for folder in ("common", "data", "models", "attacks", "evaluation",
+                                                               "workflow", "benchmarks", "pruning", "quantization")
+             for path in (root / folder).rglob("*.py") if (lines := list(unnamed(path)))}
+    assert not found

@@ -28,7 +28,7 @@ SHARED = {
     "--model_name": (["resnet18"], ["vgg", "../x"]),
     "--num_cls": (["10"], ["7", "-1", "ten"]),
     "--batch_size": (["20"], ["1", *SIZES]),
-    "--device": (["cpu", "auto"], ["cuda:99", "cuda:x", "tpu", ""]),
+    "--device": (["cpu", "auto"], ["cuda:99", "cuda:x", "cuda:\u0661", "tpu", ""]),
     "--seed": (["0"], ["5", "-3", "1e3", "9" * 40]),
     "--shadow_num": (["1"], ["0", "3", "-2", "x"]),
     "--run_dir": ([RUN_DIR], ["nothing", "a_file", "a_file/below", "\n"]),

@@ -1,12 +1,17 @@
-"""models/audit.py: any module asked, what may be scored, and arrays that cannot be used."""
+"""models/audit.py: any model asked in any form; both files of answers or neither."""
+import errno
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from common.errors import CompLeakError
-from common.files import load_arrays
+from common.files import load_arrays, save_arrays
 from models import audit
+from models.outputs import read_outputs
 from models.queries import load_queries, losses, sensitivity_of
 
 
@@ -26,7 +31,7 @@ def asked(folder, n=40, **changes):
     generator = torch.Generator().manual_seed(1)
     given = {"inputs": torch.randn(n, 5, generator=generator), "labels": np.arange(n) % 3,
              "member": np.arange(n) < n // 2, "index": np.arange(n)[::-1] * 2, **changes}
-    model = Own().train()
+    model = given.pop("model", None) or Own().train()
     audit.ask(model, folder=folder, **given)
     return model, given
 
@@ -54,7 +59,7 @@ def test_sensitivities_are_of_the_scored_rows_and_read_back(tmp_path):
                               "")
     np.testing.assert_allclose(arrays["sensitivity"], expected, rtol=1e-3, atol=1e-5)
     assert expected.max() > 0.01
-    outputs = audit.read_outputs(tmp_path / "queries.npz", tmp_path / "sensitivity.npz")
+    outputs = read_outputs(tmp_path / "queries.npz", tmp_path / "sensitivity.npz")
     assert np.array_equal(outputs.sensitivity[0], arrays["index"]) and np.array_equal(outputs.scored, scored[::-1])
 
 
@@ -62,7 +67,7 @@ def test_sensitivities_of_another_model_are_refused(tmp_path):
     asked(tmp_path / "one")
     asked(tmp_path / "two", inputs=torch.ones(40, 5))
     with pytest.raises(CompLeakError, match="another format or model"):
-        audit.read_outputs(tmp_path / "one" / "queries.npz", tmp_path / "two" / "sensitivity.npz")
+        read_outputs(tmp_path / "one" / "queries.npz", tmp_path / "two" / "sensitivity.npz")
 
 
 @pytest.mark.parametrize(("changes", "says"), [
@@ -71,6 +76,18 @@ def test_sensitivities_of_another_model_are_refused(tmp_path):
     ({"labels": np.arange(40)}, "labels run from 0 to 39, outside 0..2"),
     ({"member": np.arange(39) < 9}, "member is bool (39,)"),
     ({"index": np.zeros(40, int)}, "39 repeat"),
+    ({"inputs": torch.zeros(0, 5), "index": np.arange(0)}, "inputs are (0, 5): give at least one"),
+    ({"inputs": [["a"]] * 40}, "give a tensor or a NumPy array of numbers"),
+    ({"inputs": torch.zeros(40, 6)}, "the model fails on a batch (40, 6) of torch.float32: RuntimeError: "),
+    ({"scored": np.zeros(40, bool)}, "scored marks no row"),
+    ({"model": "a name"}, "the model is str: give a PyTorch module"),
+    ({"model": lambda x: x.argmax(1)}, "the model gives Tensor torch.int64 (8,) for 8 inputs"),
+    ({"model": lambda x: {"loss": 1, "states": None}}, "the model gives dict with loss, states for 8 inputs"),
+    ({"model": lambda x: x[:1]}, "torch.float32 (1, 5) for 8 inputs: logits [8, classes] are needed"),
+    ({"model": lambda x: x.softmax(1)}, "so they are posteriors"),
+    ({"model": lambda x: F.dropout(x)}, "answers one input in two ways, as with dropout on"),
+    ({"model": Own().half()}, "torch.float16, whose rounding is larger than the noise"),
+    ({"model": Own().bfloat16()}, "give sensitivity=False, or model.float()"),
 ])
 def test_ask_refuses_what_does_not_fit(tmp_path, changes, says):
     with pytest.raises(CompLeakError) as caught:
@@ -79,67 +96,73 @@ def test_ask_refuses_what_does_not_fit(tmp_path, changes, says):
     assert not list(tmp_path.iterdir())
 
 
-def answers(n=60, **changes):
-    rng = np.random.default_rng(0)
-    made = {"logits": rng.normal(size=(n, 3)), "labels": rng.integers(3, size=n), "index": np.arange(n),
-            "member": np.arange(n) < n // 2, **changes}
-    return {name: array for name, array in made.items() if array is not None}
+def logits_in(folder):
+    return load_queries(folder / "queries.npz").logits
 
 
-@pytest.mark.parametrize(("changes", "says"), [
-    ({"member": None}, "lacks member"), ({"logits": None, "index": None}, "lacks logits, index"),
-    ({"logits": np.full((60, 3), np.nan)}, "finite"), ({"logits": np.full((60, 3), 1e300)}, "finite float32"),
-    ({"logits": np.zeros(60)}, "logits is float64 (60,); it must be floating-point, [n, classes]"),
-    ({"logits": np.zeros((60, 3), int)}, "logits is int64"), ({"logits": np.zeros((60, 1))}, "two classes"),
-    ({"logits": np.full((60, 4), 0.25)}, "rows of logits sum to 1, so they are posteriors"),
-    ({"labels": np.full(60, 3)}, "outside 0..2"), ({"labels": np.full(60, -1)}, "outside 0..2"),
-    ({"labels": np.zeros(60)}, "labels is float64"), ({"index": np.full(60, 7)}, "59 repeat"),
-    ({"index": np.arange(60) - 1}, "the smallest is -1"), ({"member": np.arange(60)}, "member is int64 (60,)"),
-    ({"member": np.arange(59) < 3}, "n = 60"), ({"losses": np.full(60, np.nan)}, "losses must be numbers"),
-    ({"losses": np.zeros(59)}, "losses is float64 (59,)"), ({"scored": np.ones(60)}, "scored is float64"),
-    ({"meta": np.array('{"format": 9}')}, "has format 9, this version reads 1"),
-    ({"labels": np.array([{}] * 60)}, "is damaged"),
-])
-def test_bare_files_that_cannot_be_used_are_named(tmp_path, changes, says):
-    path = tmp_path / "target.npz"
-    np.savez(path, **answers(**changes))
-    with pytest.raises(CompLeakError) as caught:
-        audit.read_outputs(path)
-    assert says in str(caught.value) and str(path) in str(caught.value) and "\n" not in str(caught.value)
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    """The folder of what the plain module answers."""
+    folder = tmp_path_factory.mktemp("plain")
+    asked(folder)
+    return folder
 
 
-def test_bare_files_are_sorted_and_given_losses(tmp_path):
-    made, order = answers(), np.random.default_rng(1).permutation(60)
-    np.savez(tmp_path / "target.npz", **{name: array[order] for name, array in made.items()})
-    outputs = audit.read_outputs(tmp_path / "target.npz")
-    np.testing.assert_array_equal(outputs.logits, made["logits"].astype(np.float32))
-    np.testing.assert_allclose(outputs.losses, losses(outputs.logits, made["labels"]))
-    assert outputs.scored.all() and outputs.sensitivity is None
+def frozen():
+    return torch.jit.freeze(torch.jit.script(Own().eval()))
 
 
-def outputs(member, index, scored=None):
-    n = len(index)
-    zeros, scored = np.zeros(n), np.ones(n, bool) if scored is None else scored
-    return audit.Outputs("x", np.zeros((n, 2), np.float32), zeros, zeros.astype(int), index, member, scored, None)
+def exported():
+    batch = torch.export.Dim("batch", min=2)
+    return torch.export.export(Own().eval(), (torch.zeros(4, 5),), dynamic_shapes=({0: batch},))
 
 
-def test_rows_that_both_sides_could_use_go_where_they_are_lacking():
-    index = np.arange(1000)
-    target = outputs(index < 200, index)
-    shadow = outputs((index >= 200) & (index < 500), index)
-    split = audit.own_split(target, [shadow], "data", 0)
-    # 500 rows are nobody's members: the target lacks 200 and the shadow 300.
-    assert [len(world.members) for world in split.worlds] == [200, 300]
-    assert [len(world.non_members) for world in split.worlds] == [200, 300]
-    short = audit.own_split(outputs(index < 400, index), [outputs((index >= 400) & (index < 800), index)], "data", 0)
-    assert [len(world.non_members) for world in short.worlds] == [100, 100]
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("make", [
+    lambda: Own().requires_grad_(False), lambda: torch.jit.script(Own().eval()), frozen, exported,
+    lambda: exported().module(), lambda: Own().eval().forward, lambda: lambda x: (Own().eval()(x), x),
+    lambda: lambda x: [None, Own().eval()(x)],
+    lambda: lambda x: {"loss": torch.zeros(()), "logits": Own().eval()(x)}, lambda: lambda x: {"out": Own().eval()(x)},
+    lambda: lambda x: SimpleNamespace(logits=Own().eval()(x)), lambda: lambda x: Own().eval()(x).detach().numpy(),
+    lambda: Own().double(),
+], ids=["no gradients", "scripted", "frozen", "exported program", "exported module", "method", "tuple", "list",
+        "dictionary", "dictionary of one", "object", "NumPy answers", "float64"])
+def test_every_kind_of_model_gives_the_same_answers(tmp_path, expected, make):
+    asked(tmp_path, model=make())
+    np.testing.assert_allclose(logits_in(tmp_path), logits_in(expected), rtol=1e-4, atol=1e-5)
+    moved, plain = (load_arrays(folder / "sensitivity.npz", ("sensitivity",))[0] for folder in (tmp_path, expected))
+    np.testing.assert_allclose(moved["sensitivity"], plain["sensitivity"], rtol=0.05, atol=1e-3)
 
 
-def test_rows_that_the_other_side_trained_on_are_not_scored():
-    index = np.arange(400)
-    target, shadow = outputs(index < 200, index), outputs((index >= 100) & (index < 300), index)
-    split = audit.own_split(target, [shadow], "data", 0)
-    assert sorted(split.target.members) == list(range(100))
-    assert sorted(split.shadows[0].members) == list(range(200, 300))
-    outside = np.concatenate([split.target.non_members, split.shadows[0].non_members])
-    assert sorted(outside) == list(range(300, 400))
+@pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16])
+def test_models_in_half_precision_give_answers_alone(tmp_path, expected, precision):
+    asked(tmp_path, model=Own().to(precision), sensitivity=False)
+    np.testing.assert_allclose(logits_in(tmp_path), logits_in(expected), atol=0.05)
+    assert not (tmp_path / "sensitivity.npz").exists()
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_numpy_inputs_and_tensors_of_labels_are_taken(tmp_path, expected, kind):
+    inputs = torch.randn(40, 5, generator=torch.Generator().manual_seed(1)).numpy()[::-1].astype(kind)[::-1]
+    asked(tmp_path, inputs=inputs, labels=torch.arange(40) % 3, member=torch.arange(40) < 20)
+    np.testing.assert_allclose(logits_in(tmp_path), logits_in(expected), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("failing", ["sensitivity.npz", "queries.npz"])
+def test_both_files_appear_or_neither(tmp_path, monkeypatch, failing):
+    def refuse(path, meta, **arrays):
+        if failing in str(path):
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        save_arrays(path, meta, **arrays)
+
+    monkeypatch.setattr(audit, "save_arrays", refuse)
+    with pytest.raises(OSError):
+        asked(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_module_that_wraps_an_exported_one_is_left_as_it_was(tmp_path, expected):
+    model = nn.Sequential(exported().module())
+    asked(tmp_path, model=model)
+    assert model.training
+    np.testing.assert_allclose(logits_in(tmp_path), logits_in(expected), rtol=1e-4, atol=1e-5)

@@ -7,6 +7,7 @@ import yaml
 
 from common.paths import ORIGINAL, Layout
 from models.compression import TECHNIQUES, paper_versions
+from models.compression.technique import Technique
 from workflow import plan
 
 
@@ -106,7 +107,32 @@ def test_a_slot_gets_its_share_of_the_cores(configured):
 @pytest.mark.parametrize("change, word", [
     ({"epochs": 5}, "epochs"), ({"train": {"epoch": 5}}, "epoch"), ({"seeds": []}, "seeds"), ({"seeds": "a"}, "seeds"),
     ({"seeds": [1, 1]}, "seeds"), ({"seeds": [0, 1], "run_dir": "demo"}, "{seed}"), ({"device": "gpu"}, "device"),
-    ({"device": "cpu", "gpus": 2}, "gpus"), ({"worlds_per_job": -1}, "worlds_per_job"), ({"shadows": 0}, "shadows")])
+    ({"device": "cpu", "gpus": 2}, "gpus"), ({"worlds_per_job": -1}, "worlds_per_job"), ({"shadows": 0}, "shadows"),
+    ({"pruning": {"degrees": [1.5]}}, "pruning: degrees 1.5: for pruning choose a sparsity above 0 and below 1"),
+    ({"quantization": {"degrees": ["int4"]}}, "quantization: degrees int4: for quantization choose int8"),
+    ({"clustering": {"degrees": [4, 5]}}, "clustering: degrees 5: for clustering choose a number of centroids"),
+    ({"clustering": {"degrees": [None]}}, "clustering: degrees None"),
+    ({"pruning": {"degrees": 0.6}}, r"pruning: degrees=0.6: choose a list, such as degrees: \[0.6\]"),
+    ({"pruning": {"degrees": "0.6"}}, "choose a list"), ({"pruning": {"degrees": None}}, "choose a list"),
+    ({"pruning": {"degrees": [0.6, "0.60"]}}, "one stands there twice"),
+    ({"pruning": {"degrees": []}, "quantization": {"degrees": []}, "clustering": {"degrees": []}}, "no technique has"),
+    ({"clustering": {"degrees": [4]}}, "multi=true needs the paper's versions, .* leave out clustering_8, clust"),
+    ({"pruning": {"lr": 0}}, "pruning: lr=0"), ({"train": {"epochs": 2.5}}, "train: epochs=2.5: choose a whole number"),
+    ({"train": {"epochs": True}}, "train: epochs=True"), ({"train": 5}, "train=5"), ({"train": None}, "train=None"),
+    ({"run_dir": "runs/{name}"}, "run_dir='runs/{name}': choose text without braces but for {seed}"),
+    ({"run_dir": "runs/}"}, "without braces"), ({"run_dir": ""}, "run_dir is empty"), ({"run_dir": 5}, "run_dir=5: ch"),
+    ({"data_dir": "my {pictures}"}, "data_dir='my {pictures}': choose text without braces"),
+    ({"data_label": ["a"]}, "data_label=.*choose text"), ({"python": "nice {x}"}, "python=.*without braces"),
+    ({"NR": {"flags": "--rmia_a 'auto"}}, "NR: flags=.*no closing quotation"), ({"SR": {"flags": "{x}"}}, "SR: flags="),
+    ({"dataset": "mnist"}, "dataset=mnist: choose cifar10, "), ({"dataset": ["digits"]}, "dataset="),
+    ({"dataset": "imagefolder"}, "dataset=imagefolder: it needs data_dir=FOLDER"),
+    ({"model": "vgg"}, "model=vgg: choose resnet18, "),
+    ({"protocol": "loud"}, "protocol=loud: there is no choice 'loud'"),
+    ({"protocol": ["sound"]}, "protocol=.*one word"), ({"protocol": None}, "protocol=None: choose one word"),
+    ({"protocol": "augmented_members", "augment": False}, "protocol=augmented_members: .* choose augment=true"),
+    ({"amp": "on"}, "amp=on: choose auto or off"), ({"query_rows": "some"}, "query_rows=some: choose all or scored"),
+    ({"train_size": "many"}, "train_size=many"), ({"image_size": 7}, "image_size=7: choose a whole number, 8 or more"),
+    ({"batch_size": 1}, "batch_size=1"), ({"num_cls": 1}, "num_cls=1"), ({"retrain": "maybe"}, "retrain=maybe")])
 def test_what_cannot_be_run_is_refused_in_one_line(configured, change, word):
     config = configured("cifar10")
     plan.check(config, 2)
@@ -117,10 +143,53 @@ def test_what_cannot_be_run_is_refused_in_one_line(configured, change, word):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("change", [
+    {"clustering": {"degrees": [4]}, "multi": "false"}, {"pruning": {"degrees": [], "epochs": None}, "multi": False},
+    {"pruning": {"lr": "1e-3"}}, {"num_cls": None}, {"data_dir": "my pictures"}, {"protocol": "released"},
+    {"model": "mobilenetv2"}, {"dataset": "imagefolder", "data_dir": "x", "data_label": "it's"}])
+def test_what_can_be_run_passes(configured, change):
+    plan.check(configured("cifar10", **change), 2)
+
+
+def test_a_degree_has_one_spelling_in_every_path_and_command(configured):
+    config = configured("cifar10", pruning={"degrees": ["0.60", 0.7, ".8", 0.9]})
+    plan.check(config, 2)
+    assert plan.results_left(config, "NR", "pruning")[0] == "results_pruning/cifar10_resnet18_0.6/NR.json"
+    assert flags(plan.attack(config, 0, "NR", "pruning"))["--compress_degree"] == ["0.6", "0.7", "0.8", "0.9"]
+    assert flags(plan.compress(config, 0, "pruning", "all"))["--prune_sparsity"] == ["0.6", "0.7", "0.8", "0.9"]
+
+
+def test_a_technique_without_a_section_may_have_one_in_a_configuration(configured, monkeypatch):
+    class Half(Technique):
+        name, script, degree_flag, epochs_flag = "half", "half.py", "--precision", "--epochs"
+        degrees = allowed = ("float16",)
+
+    monkeypatch.setitem(TECHNIQUES, "half", Half())
+    config = configured("cifar10")
+    plan.check(config | {"multi": False}, 2)
+    assert "half" not in plan.techniques(config)
+    config |= {"half": {"epochs": 2, "lr": 0.1, "degrees": ["float16"]}}
+    plan.check(config, 2)
+    assert plan.techniques(config)[-1] == "half"
+    assert flags(plan.compress(config, 0, "half", "all"))["--precision"] == ["float16"]
+    with pytest.raises(ValueError, match="half: epochs=None: choose a whole number above 0"):
+        plan.check(config | {"half": {"lr": 0.1, "degrees": ["float16"]}}, 2)
+    with pytest.raises(ValueError, match="configuration half="):
+        plan.check(config | {"half": {"epoch": 2}}, 2)
+
+
+def test_retrain_is_passed_to_the_stages_that_train_alone(configured):
+    for retrain in (False, True):
+        config = configured("cifar10", retrain=retrain)
+        trains = [plan.train(config, 0, "all"), *(plan.compress(config, 0, t, "all") for t in plan.techniques(config))]
+        assert [("--retrain" in flags(command)) for command in trains] == [retrain] * 4
+        assert "--retrain" not in plan.attack(config, 0, "NR", "pruning") + plan.report(config, [0])
+
+
 def test_switches_may_come_as_words(configured):
     words = configured("demo", augment="False", report="true")
     assert plan.read_switches(words) == {"augment": False, "sensitivity": True, "multi": True, "claims": True,
-                                         "report": True}
+                                         "report": True, "retrain": False}
     with pytest.raises(ValueError, match="multi=no: choose true or false"):
         plan.read_switches(configured("demo", multi="no"))
 
