@@ -14,7 +14,7 @@ from models.networks import NETWORKS
 DEFAULTS = Path(__file__).with_name("defaults.yaml")
 LEAST = {"shadows": 1, "threads": 0, "gpus": 0, "per_gpu": 1, "worlds_per_job": 0, "train_size": 1, "batch_size": 2,
          "image_size": SMALLEST}
-CHOICES = {"device": ("auto", "cpu", "cuda"), "amp": ("auto", "off"), "query_rows": ("all", "scored"),
+CHOICES = {"device": ("auto", "cpu", "cuda"), "amp": ("auto", "off"), "query_rows": ("auto", "all", "scored"),
            "dataset": tuple(DATASETS), "model": tuple(NETWORKS)}
 
 
