@@ -7,12 +7,12 @@ from attacks.features import train_based_features
 from common.seeds import derive_seed
 
 
-def classify(fitted_on, scored, attacked, kind, seed, aggregated=False, answers=None):
+def classify(fitted_on, scored, attacked, kind, seed, aggregated=False):
     """The Scored of a classifier; fitted_on [Σm, d]: the shadows' features, scored [m, d]: the target's.
 
-    kind: "LR" or "RF". aggregated: with a forest's scores of its own rows too, for the released protocol's MR. answers
-    [Σm, …]: rows that are equal in these are one picture's, default fitted_on; sorted features of a coarse model are
-    equal for many pictures, which would leave too few to fold.
+    kind: "LR" or "RF". aggregated: with a forest's scores of its own rows too, for the released protocol's MR. Rows
+    of one shadow with equal logits and labels are taken for one picture's: posteriors of a saturated model are equal
+    for many pictures, which would leave too few to fold.
     """
     member, fit = attacked.stacked("member"), FITS[kind](seed)
     classifier, groups = fit(fitted_on, member), attacked.groups
@@ -20,7 +20,7 @@ def classify(fitted_on, scored, attacked, kind, seed, aggregated=False, answers=
     if kind == "RF":
         on_shadow = classifier.score_unseen(np.zeros(len(member)) if groups is None else groups)
     else:
-        twins = equal_rows(fitted_on if answers is None else answers, attacked.stacked("labels")) if groups is None else None
+        twins = equal_rows(attacked.stacked("logits"), attacked.stacked("labels")) if groups is None else None
         on_shadow = cross_fit(fit, fitted_on, member, derive_seed(seed, "folds"), groups=groups, twins=twins)
     return Scored(scores, scores > 0.5, on_shadow, classifier.score(fitted_on) if aggregated else None)
 

@@ -25,7 +25,7 @@ def _attack(number, kind):
     def run(attacked, context):
         fitted_on = np.concatenate([features(shadow) for shadow in attacked.shadows])
         return train_based.classify(fitted_on, features(attacked.target), attacked, kind, context.seed,
-                                    aggregated=name_of(number, kind) == AGGREGATED, answers=attacked.stacked("logits"))
+                                    aggregated=name_of(number, kind) == AGGREGATED)
 
     return Attack(name_of(number, kind), run, short=f"2xSR{number} {kind}", label=labelled)
 
