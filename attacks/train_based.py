@@ -11,7 +11,9 @@ from common.seeds import derive_seed
 def classify(fitted_on, scored, attacked, kind, seed, aggregated=False):
     """The Scored of a classifier; fitted_on [Σm, d]: the shadows' features, scored [m, d]: the target's.
 
-    kind: "LR" or "RF". aggregated: with a forest's scores of its own rows too, for the released protocol's MR.
+    kind: "LR" or "RF". aggregated: with a forest's scores of its own rows too, for the released protocol's MR. Rows
+    of one shadow with equal logits and labels are taken for one picture's: posteriors of a saturated model are equal
+    for many pictures, which would leave too few to fold.
     """
     member, fit = attacked.stacked("member"), FITS[kind](seed)
     classifier, groups = fit(fitted_on, member), attacked.groups
@@ -25,7 +27,9 @@ def classify(fitted_on, scored, attacked, kind, seed, aggregated=False):
 
 def _cross_fitted(fit, fitted_on, attacked, seed):
     """The shadows' rows [Σm] scored by fits that did not see them, equal rows in one fold; None if too few differ."""
-    twins = equal_rows(fitted_on, attacked.stacked("labels")) if attacked.groups is None else None
+    twins = None
+    if attacked.groups is None:
+        twins = equal_rows(attacked.stacked("logits"), attacked.stacked("labels"))
     try:
         return cross_fit(fit, fitted_on, attacked.stacked("member"), derive_seed(seed, "folds"),
                          groups=attacked.groups, twins=twins)

@@ -5,6 +5,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from attacks.arguments import open_run
+from attacks.mr import AGGREGATED
 from attacks.saved import attack_scores, read_multi, read_results
 from common.command import run as run_command
 from common.errors import CompLeakError
@@ -179,7 +180,8 @@ def roc_panels(run, read):
         panels[f"{SR_CURVE}, original and one version"] = curves, next(iter(found.values()))[1]
     try:
         multi = read_multi(run)
-        scores, member = saved_scores(run, ORIGINAL, "MR", multi, multi["attacks"])
+        shown = [name for name in multi["attacks"] if name.rsplit(", ", 1)[1] in AGGREGATED]
+        scores, member = saved_scores(run, ORIGINAL, "MR", multi, shown)
         curves = {label.removesuffix(" the original"): values for label, values in scores.items()}
         panels["MR, with or without the original"] = curves, member
     except CompLeakError as error:
