@@ -72,7 +72,8 @@ ATTACKS = {attack.name: attack for attack in (
 
 def possible(pair):
     """{name: Attack} that these answers allow."""
-    lacking = learned.KNOWLEDGE.keys() - set(learned.possible(pair.original)) & set(learned.possible(pair.compressed))
+    allowed = set(learned.possible(pair.original)) & set(learned.possible(pair.compressed))
+    lacking = learned.KNOWLEDGE.keys() - allowed
     return {name: attack for name, attack in ATTACKS.items() if name not in lacking}
 
 
