@@ -26,6 +26,7 @@ from evaluation.writing import screen, write
 from models import hints
 from models.arguments import parser
 from models.compression import paper_versions
+from models.record import say_at_chance
 
 FORMAT = 2  # earlier ones lack the attacker's best
 
@@ -163,6 +164,8 @@ def main(argv=None):
     write(made, layout.tables)
     if saved["best"]:
         print(saved["best"]["text"])
+    for run in runs:
+        say_at_chance(run, run.versions())
     brief = screen_table(saved)
     print("\n" + screen(brief, list(brief.blocks)))
     print(f"claims.json written to {layout.root()}, claims.md, .csv, .tex to {layout.tables}")

@@ -14,6 +14,7 @@ from data import sets
 from evaluation.figures import BARS, SR_CURVE, saved_scores
 from evaluation.names import short
 from models import protocol
+from models.record import at_chance_lines
 from models.stage import load_data
 
 # The appendix's training, by technique: epochs, learning rate.
@@ -72,6 +73,7 @@ def deviations(runs, configs, nr):
         found += _shorter(configs)
     if settings.protocol != protocol.SOUND:
         found.append(f"Protocol {settings.protocol}: choices of the authors' released code that move the numbers.")
+    found += [f"{line}." for run in runs for line in at_chance_lines(run, run.versions())]
     found.append(f"Seeds: {len(runs)}. Shadow models: {len(split.shadows)}.")
     without = [short(str(version)) for version, result in nr.items() if "SAMIA" not in result["attacks"]]
     if without:

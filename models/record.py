@@ -72,12 +72,19 @@ def learned_nothing(name, config, classes, scored):
 
 
 def say_at_chance(run, versions):
-    """Print one line for each of these versions whose target knows its own members no better than by guessing."""
+    """Print `at_chance_lines`."""
+    print("".join(f"{line}\n" for line in at_chance_lines(run, versions)), end="")
+
+
+def at_chance_lines(run, versions):
+    """One line for each of these versions whose target knows its own members no better than by guessing."""
+    lines = []
     for version in versions:
         config = _old(run.layout.file(version, "target", "config.json"))
         if "accuracy_in" in config and at_chance(config, len(run.settings.classes), run.split.target.scored):
-            print(f"{version}: target at chance: nothing to find "
-                  f"(accuracy {100 * config['accuracy_in']:.2f}% on members)")
+            lines.append(f"{version}: target at chance: nothing to find "
+                         f"(accuracy {100 * config['accuracy_in']:.2f}% on members)")
+    return lines
 
 
 def _old(path):

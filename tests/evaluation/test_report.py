@@ -219,3 +219,10 @@ def test_audited_models_say_where_they_come_from(tmp_path, scored_run):
     text = Page((tmp_path / "results" / "own_model" / "report.html").read_text()).text
     assert "The models were made elsewhere" in text and "not recorded" in text
     assert "Picture size" not in text and "Protocol" not in text
+
+
+def test_a_target_at_chance_is_said(scored_run, tmp_path, edit_json):
+    run = scored_run(tmp_path, versions=(ORIGINAL, Version("pruning", "0.9")))
+    assert "at chance" not in report.page([run])
+    edit_json(run.layout.file(ORIGINAL, "target", "config.json"), accuracy_in=0.1)
+    assert "original: target at chance: nothing to find (accuracy 10.00% on members)." in report.page([Run(run.layout)])
