@@ -2,7 +2,7 @@
 from attacks.arguments import open_run
 from common.command import run as run_command
 from common.errors import CompLeakError
-from common.files import read_json, write_json
+from common.files import write_json
 from common.metrics import resolvable
 from common.paths import ORIGINAL
 from common.seeds import derive_seed
@@ -144,15 +144,9 @@ def effect(found):
 
 def table(run):
     """The claims' Table from claims.json; None where there is none, or its run's results have changed since."""
-    path, made_by = run.layout.result(ORIGINAL, "claims.json"), hints.module(run.layout, "evaluation.claims")
-    if not path.exists():
-        return None
-    with hints.mending(made_by):
-        saved = read_json(path)
-    if saved.get("format") != FORMAT or saved["runs"][0]["results"] != together.results_digest(run):
-        print(f"{path} was made from other results than are there now: run {made_by}")
-        return None
-    return table_of(saved)
+    saved = together.read_judged(run, "claims.json", "evaluation.claims",
+                                 lambda saved: saved.get("format") == FORMAT and saved["runs"][0]["results"])
+    return None if saved is None else table_of(saved)
 
 
 def main(argv=None):

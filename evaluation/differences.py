@@ -4,14 +4,13 @@ import pandas as pd
 
 from attacks import mr
 from attacks.results import INTERPOLATED_RESAMPLES, Results
-from common.files import read_json
 from common.intervals import delong, normal_interval, paired_tprs, percentile_interval, resamples_of
 from common.metrics import LOW_FPR, auc, balanced_accuracy, interpolated_tpr, tpr_at_fpr
 from common.paths import ORIGINAL
 from evaluation.comparisons import combine
-from evaluation.evidence import results_digest
+from evaluation.evidence import read_judged
 from evaluation.tables import RATES, Table
-from models import hints, protocol
+from models import protocol
 
 FORMAT = 4  # of ablation.json; earlier ones did not know the results that they compare
 NR_ATTACKS = ("SAMIA", "metric_based_2", "train_based_2 (RF)", "RMIA", "RMIA (population)")
@@ -104,14 +103,10 @@ def _decided(results):
 
 
 def table(run):
-    """The ablation's Table from ablation.json, or None where the run has none that this version reads."""
-    path, made_by = run.layout.result(ORIGINAL, "ablation.json"), hints.module(run.layout, "evaluation.ablation")
-    if not path.exists():
-        return None
-    with hints.mending(made_by):
-        saved = read_json(path)
-    if saved.get("format") != FORMAT or saved["results"] != results_digest(run):
-        print(f"{path} was made by another version or from other results than are there now: run {made_by}")
+    """The ablation's Table from ablation.json, or None where the run has none of its present results."""
+    saved = read_judged(run, "ablation.json", "evaluation.ablation",
+                        lambda saved: saved.get("format") == FORMAT and saved["results"])
+    if saved is None:
         return None
     frame = pd.DataFrame([_flat(row) for row in saved["rows"]])
     text = frame[LABELS].copy()

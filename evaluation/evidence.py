@@ -6,6 +6,7 @@ import numpy as np
 
 from attacks.saved import attack_scores, read_multi, read_results, shadow_areas
 from common.errors import CompLeakError, UsageError
+from common.files import read_json
 from common.paths import ORIGINAL, Layout
 from common.provenance import digest
 from models import hints, protocol
@@ -166,3 +167,19 @@ def results_digest(run):
              for name in ("NR.json", "SR.json", "MR.json")]
     return digest(*(part for version, name, path in paths if path.exists()
                     for part in (f"{version} {name}", path.read_bytes())))
+
+
+def read_judged(run, name, module, results_of):
+    """The values of a file that was judged on a run's results, or None where there is none or the results changed.
+
+    results_of: values → the `results_digest` that they were judged on, something false for another format.
+    """
+    path, made_by = run.layout.result(ORIGINAL, name), hints.module(run.layout, module)
+    if not path.exists():
+        return None
+    with hints.mending(made_by):
+        saved = read_json(path)
+    if results_of(saved) != results_digest(run):
+        print(f"{path} was made from other results than are there now: run {made_by}")
+        return None
+    return saved
