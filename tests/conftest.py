@@ -58,25 +58,26 @@ def handlers():
 
 @pytest.fixture
 def made_up_run(tmp_path):
-    """make(versions, leak, seed, n, classes, shadow_num) → Layout of a run whose models' answers are drawn at random.
+    """make(versions, …, folder) → Layout: `make_run` in a folder of the test's."""
+    return lambda versions, folder="run", **more: make_run(tmp_path / folder, versions, **more)
+
+
+def make_run(folder, versions, leak=0.0, seed=0, n=4000, classes=10, shadow_num=1):
+    """The Layout of a run whose models' answers are drawn at random.
 
     leak: how much larger the true class's logit is for a member; 0 gives models that know nothing of their members.
     """
-
-    def make(versions, leak=0.0, seed=0, n=4000, classes=10, shadow_num=1, folder="run"):
-        layout = Layout(tmp_path / folder, "digits", "resnet18")
-        split = splits.make_split(n, seed, shadow_num, data_fingerprint="made up")
-        settings = Settings(seed=seed, shadow_num=shadow_num, train_size=split.train_size, image_size=8,
-                            data_label="made up", classes=tuple(str(c) for c in range(classes)))
-        write_json(layout.result(ORIGINAL, "split.json"), {"run": settings.as_json(), **splits.to_json(split)})
-        rng = np.random.default_rng(splits.derive_seed(seed, "answers"))
-        labels = rng.integers(classes, size=n)
-        for version in [ORIGINAL, *versions]:
-            for world in split.worlds:
-                write_answers(layout, version, world, split, labels, leak, classes, rng)
-        return layout
-
-    return make
+    layout = Layout(folder, "digits", "resnet18")
+    split = splits.make_split(n, seed, shadow_num, data_fingerprint="made up")
+    settings = Settings(seed=seed, shadow_num=shadow_num, train_size=split.train_size, image_size=8,
+                        data_label="made up", classes=tuple(str(c) for c in range(classes)))
+    write_json(layout.result(ORIGINAL, "split.json"), {"run": settings.as_json(), **splits.to_json(split)})
+    rng = np.random.default_rng(splits.derive_seed(seed, "answers"))
+    labels = rng.integers(classes, size=n)
+    for version in [ORIGINAL, *versions]:
+        for world in split.worlds:
+            write_answers(layout, version, world, split, labels, leak, classes, rng)
+    return layout
 
 
 def write_answers(layout, version, world, split, labels, leak, classes, rng, moved=True):
@@ -105,7 +106,7 @@ def write_answers(layout, version, world, split, labels, leak, classes, rng, mov
 @pytest.fixture(scope="session")
 def made_up():
     """The functions that make up answers, results and configurations, for tests with runs of their own."""
-    return SimpleNamespace(answers=write_answers, scores=save_scores, config=write_config)
+    return SimpleNamespace(run=make_run, answers=write_answers, scores=save_scores, config=write_config)
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
 """What makes a result stale: each flag, each choice of protocol, each model's answers; and nothing else does."""
+import shutil
 from dataclasses import replace
 from functools import partial
 
@@ -55,18 +56,27 @@ def test_every_flag_is_known_to_change_results_or_nothing(command, monkeypatch):
     assert "run_dir" in flags
 
 
+@pytest.fixture(scope="module")
+def attacked(made_up, tmp_path_factory):
+    """A run of four versions with NR, SR and MR, not to be changed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(classifiers, "TREES", 40)
+        patch.setattr(learned, "learn", partial(learners.learn, kinds=["logistic"]))
+        layout = made_up.run(tmp_path_factory.mktemp("stale") / "run", [PRUNED, CLUSTERED, mr.INT8], leak=1.0, n=600)
+        run, context = Run(layout), Context(0)
+        for version in VERSIONS:
+            nr.attack_version(run, version, context, NAMES)
+            if version != ORIGINAL:
+                sr.attack_version(run, version, context)
+        mr.attack_groups(run, context, {"both": [PRUNED, CLUSTERED]})
+        yield layout
+
+
 @pytest.fixture
-def run(made_up_run, monkeypatch):
-    """A run of three versions with NR, SR and MR."""
-    monkeypatch.setattr(classifiers, "TREES", 40)
-    monkeypatch.setattr(learned, "learn", partial(learners.learn, kinds=["logistic"]))
-    run, context = Run(made_up_run([PRUNED, CLUSTERED, mr.INT8], leak=1.0, n=600)), Context(0)
-    for version in VERSIONS:
-        nr.attack_version(run, version, context, NAMES)
-        if version != ORIGINAL:
-            sr.attack_version(run, version, context)
-    mr.attack_groups(run, context, {"both": [PRUNED, CLUSTERED]})
-    return run
+def run(attacked, tmp_path):
+    """A copy of that run."""
+    shutil.copytree(attacked.run_dir, tmp_path / "run")
+    return Run(replace(attacked, run_dir=tmp_path / "run"))
 
 
 def current(run):
@@ -140,7 +150,9 @@ def test_a_choice_of_protocol_makes_stale_what_it_moves_and_nothing_else(run, ch
     assert current(run) == {one for one in everything() if not EXPECTED_STALE[choice](one)}
 
 
-def test_a_further_shadow_makes_everything_stale(made_up_run, run):
+def test_a_further_shadow_makes_everything_stale(made_up_run, monkeypatch):
+    monkeypatch.setattr(classifiers, "TREES", 40)
+    monkeypatch.setattr(learned, "learn", partial(learners.learn, kinds=["logistic"]))
     context, layout = Context(0), made_up_run([], n=600, shadow_num=2, folder="two")
     run = Run(layout)
     nr.attack_version(run, ORIGINAL, context, NAMES, shadow_num=1)
