@@ -2,7 +2,7 @@
 import numpy as np
 
 from attacks.attack import Scored, digest_of
-from common.errors import FileError
+from common.errors import CompLeakError, FileError
 from common.files import load_arrays, read_json, save_arrays, write_json
 from common.intervals import auc_interval, bootstrap, percentile_interval, resamples_of
 from common.metrics import FPRS, auc, balanced_accuracy, checked, interpolated_tpr, resolvable, tpr_at_fpr
@@ -60,17 +60,21 @@ class Results:
         of the shadows' scored rows, one shadow after the other, None without a shadow.
         """
         saved, arrays = self._kept()
-        metrics, scored = {}, {}
+        metrics, scored, failed = {}, {}, None
         for name, (attack, made_from, seen) in jobs.items():
             inputs, wanted = attack.inputs(made_from, context), names is None or name in names
             if name in saved and holds(saved[name]["inputs"], inputs, apart=() if wanted else ("options",)):
                 metrics[name], scored[name] = saved[name], arrays[name]
             elif wanted:
-                scored[name] = attack.run(seen, context)
-                metrics[name] = {**evaluate_one(scored[name], target.member, context), "inputs": inputs,
-                                 "digest": digest_of(scored[name])}
-                if scored[name].notes:
-                    metrics[name]["notes"] = scored[name].notes
+                try:
+                    scored[name] = attack.run(seen, context)
+                    metrics[name] = self._judged(scored[name], target, context, inputs)
+                except CompLeakError as error:  # one that cannot be computed takes no other with it
+                    scored.pop(name, None)
+                    failed = error
+                    print(f"{name} is left out: {error}")
+        if not metrics and failed:
+            raise failed
         for name, inputs in (keep or {}).items():
             if name not in jobs and name in saved and holds(saved[name]["inputs"], inputs, apart=("options",)):
                 metrics[name], scored[name] = saved[name], arrays[name]
@@ -82,6 +86,12 @@ class Results:
                         **known, **as_arrays(scored))
             write_json(self.path, values)
         return values
+
+    @staticmethod
+    def _judged(scored, target, context, inputs):
+        """What the JSON file says of one attack."""
+        notes = {"notes": scored.notes} if scored.notes else {}
+        return {**evaluate_one(scored, target.member, context), "inputs": inputs, "digest": digest_of(scored), **notes}
 
     def _kept(self):
         """({attack: metrics}, {attack: Scored}) of saved results whose scores are those that were judged."""

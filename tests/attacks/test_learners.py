@@ -160,3 +160,11 @@ def test_bad_features_and_kinds_are_refused():
     spoiled[3, 1] = np.nan
     with pytest.raises(CompLeakError, match="features of a are not finite in 1 of 300"):
         learn({"a": features}, member, {"a": spoiled}, 0)
+
+
+def test_a_forest_of_few_different_rows_is_judged_by_folds():
+    rng, member = np.random.default_rng(0), np.arange(120) < 60
+    twins = np.arange(120) % 12
+    features = twins[:, None] + np.zeros((120, 2))
+    found = learn({"few": features}, member, {"few": rng.normal(size=(7, 2))}, 0, kinds=["forest"], twins=twins)["few"]
+    assert np.isfinite(found.shadow).all() and len(found.target) == 7

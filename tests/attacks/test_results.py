@@ -97,3 +97,15 @@ def test_answers_asked_otherwise_than_the_run_says_are_refused(run):
     rewrite(path, lambda arrays: {}, augmented_members=True)
     with pytest.raises(CompLeakError, match="was asked under augmented_members, the run's protocol is sound: run pyth"):
         nr.attack_version(Run(run.layout), ORIGINAL, context_of(run))
+
+
+def test_one_attack_that_cannot_be_computed_takes_no_other_with_it(run, monkeypatch, capsys):
+    def cannot(seen, context):
+        raise CompLeakError("no such thing")
+
+    monkeypatch.setitem(nr.ATTACKS, "correctness", replace(nr.ATTACKS["correctness"], run=cannot))
+    nr.attack_version(run, ORIGINAL, Context(0), [*NAMES, "correctness"])
+    assert attacked(run) == set(NAMES) and "correctness is left out: no such thing" in capsys.readouterr().out
+    Results(run, ORIGINAL, "NR").path.unlink()
+    with pytest.raises(CompLeakError, match="no such thing"):
+        nr.attack_version(run, ORIGINAL, Context(0), ["correctness"])
