@@ -10,6 +10,7 @@ from scipy.stats import t
 
 from attacks import mr, nr, sr
 from attacks.attack import FITTED, NONE, REFERENCE
+from common.files import read_json
 from common.metrics import auc
 from common.paths import ORIGINAL, Version
 from evaluation import best, claims
@@ -160,7 +161,7 @@ def test_claims_open_with_the_attackers_best_of_saved_results(made_up_run, made_
          groups=group)
     with contextlib.redirect_stdout(io.StringIO()) as out:
         claims.main(["--dataset_name", "digits", "--run_dir", str(layout.run_dir)])
-    saved = claims.read_json(layout.result(ORIGINAL, "claims.json"))
+    saved = read_json(layout.result(ORIGINAL, "claims.json"))
     chosen = saved["best"]["chosen"][0]
     assert chosen["NR"]["attack"] == "RMIA on clustering_4"
     assert chosen["SR"]["attack"] == "ratio on original + pruning_0.6"
