@@ -7,7 +7,7 @@ SNAKEMAKE = $(BIN)/snakemake --workflow-profile workflow/profiles/local
 
 BENCHMARKS = rmia kmeans samia clustered_step training disk growth nr_sr loaded startup memory
 
-.PHONY: install demo reproduce reproduce-dry report test test-faults test-slurm test-report bench
+.PHONY: install demo smoke reproduce reproduce-dry report test test-faults test-slurm test-report bench
 
 install: .venv/installed
 
@@ -20,6 +20,11 @@ install: .venv/installed
 demo: install
 	$(SNAKEMAKE) --configfile workflow/demo.yaml $(FLAGS)
 	$(BIN)/python -m evaluation.tables --dataset_name digits --run_dir demo
+
+# Real pictures, 500 members learnt by heart, one pruned model: make smoke FLAGS="--config data_dir=PICTURES" uses a copy.
+smoke: install
+	$(SNAKEMAKE) --configfile workflow/smoke.yaml $(FLAGS)
+	for seed in runs/smoke/seed_*; do $(BIN)/python -m evaluation.tables --dataset_name cifar10 --run_dir $$seed; done
 
 # The appendix's settings; what is left of it.
 reproduce: install

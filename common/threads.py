@@ -1,5 +1,6 @@
 """How threads wait for one another, and whether fewer of them would be faster."""
 import os
+import time
 
 # Each of these says already how to wait: the standard's word, libgomp's (in torch's wheels) and Intel's.
 CHOICES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
@@ -15,17 +16,32 @@ def wait_passively(environment=os.environ):
         environment["OMP_WAIT_POLICY"] = "PASSIVE"
 
 
+def busy():
+    """How many threads of other processes want a core now: the least of a few looks; 0 where no /proc says it."""
+    looks = []
+    for _ in range(5):
+        try:
+            with open("/proc/loadavg", encoding="ascii") as file:
+                looks.append(int(file.read().split()[3].split("/")[0]) - 1)  # without the one that looks
+        except (OSError, ValueError, IndexError):
+            return 0
+        time.sleep(0.01)
+    return max(0, min(looks))
+
+
 def fewer_threads_hint(threads, load=None, cores=None):
     """One line where other processes leave fewer cores than threads, else None.
 
-    Args: threads int, of this process; load: how many processes want a core, by default the last minute's average, so
-        ask before the work begins; cores int, by default those that this process may use.
+    Args: threads int, of this process; load: how many threads of others want a core, by default now, so ask while this
+        process itself is at rest; cores int, by default those that this process may use.
     """
+    if threads == 1:
+        return None
     if cores is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    load = os.getloadavg()[0] if load is None else load
-    left = max(1, cores - round(load))
+    load = busy() if load is None else load
+    left = max(1, cores - load)
     if threads <= left:
         return None
-    return (f"{load:.1f} processes already share {cores} core(s): OMP_NUM_THREADS={left} would be faster than "
-            f"{threads} threads")
+    return (f"{load} other busy threads share {cores} core(s) with this process: OMP_NUM_THREADS={left} would be faster "
+            f"than its {threads}")

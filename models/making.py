@@ -10,6 +10,7 @@ from common.errors import FileError, UsageError
 from common.files import atomic, locked, write_json
 from common.paths import ORIGINAL
 from common.seeds import derive_seed
+from common.threads import fewer_threads_hint
 from data import splits
 from models import training
 from models.answering import answer
@@ -133,6 +134,9 @@ def _train(stage, version, world, settings, parent, start):
              for name in ("log.jsonl", "progress.pt", "weights.pt")}
     files["log.jsonl"].parent.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(derive_seed(stage.settings.seed, world.name, str(version)))
+    hint = fewer_threads_hint(torch.get_num_threads()) if stage.device.type == "cpu" else None
+    if hint:
+        print(hint)
     session = start(load_model(parent, stage.device) if parent else None, world.name)
     session.model.to(stage.device, memory_format=torch.channels_last)
     pictures, labels = _shown(stage, world.members)

@@ -2,10 +2,11 @@
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
-from common.threads import fewer_threads_hint, wait_passively
+from common.threads import busy, fewer_threads_hint, wait_passively
 
 # Prints what torch would find when it is imported, and goes no further.
 AT_TORCH = """
@@ -37,9 +38,21 @@ def test_the_users_choice_stays(chosen):
 
 
 def test_fewer_threads_are_proposed_where_others_hold_the_cores():
-    assert fewer_threads_hint(2, load=0.3, cores=2) is None
-    assert fewer_threads_hint(1, load=9.0, cores=2) is None
-    assert "OMP_NUM_THREADS=1" in fewer_threads_hint(2, load=2.1, cores=2)
-    said = fewer_threads_hint(16, load=5.2, cores=16)
-    assert "OMP_NUM_THREADS=11" in said and "5.2 processes already share 16 core(s)" in said and "\n" not in said
-    assert fewer_threads_hint(1) is None
+    assert fewer_threads_hint(2, load=0, cores=2) is None
+    assert fewer_threads_hint(1, load=9, cores=2) is None
+    assert "OMP_NUM_THREADS=1" in fewer_threads_hint(2, load=2, cores=2)
+    said = fewer_threads_hint(16, load=5, cores=16)
+    assert "OMP_NUM_THREADS=11" in said and "5 other busy threads share 16 core(s)" in said and "\n" not in said
+
+
+def test_busy_counts_the_threads_of_others_that_want_a_core():
+    spinning = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3)]
+    try:
+        end = time.monotonic() + 20
+        while busy() < 3 and time.monotonic() < end:
+            time.sleep(0.1)
+        assert busy() >= 3
+    finally:
+        for one in spinning:
+            one.kill()
+            one.wait()
