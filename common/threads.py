@@ -43,5 +43,5 @@ def fewer_threads_hint(threads, load=None, cores=None):
     left = max(1, cores - load)
     if threads <= left:
         return None
-    return (f"{load} other busy threads share {cores} core(s) with this process: OMP_NUM_THREADS={left} would be faster "
-            f"than its {threads}")
+    return (f"{load} other busy threads share {cores} core(s) with this process: "
+            f"OMP_NUM_THREADS={left} would be faster than {threads}")

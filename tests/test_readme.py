@@ -1,9 +1,8 @@
-"""The pages tell the truth: their commands parse, their links lead somewhere, their numbers are those of committed files."""
+"""The pages tell the truth: their commands are understood, their links lead somewhere, the front is short."""
 import argparse
 import importlib
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -96,7 +95,8 @@ def test_links_and_paths_lead_somewhere(page, root):
     for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
         assert (root / page).parent.joinpath(link).exists(), f"{page}: {link}"
     for anchor in re.findall(r"\]\(#([^)]+)\)", text):
-        titles = [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.*)", text, re.M)]
+        titles = [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
+                  for title in re.findall(r"^#+ (.*)", text, re.MULTILINE)]
         assert anchor in titles, f"{page}: #{anchor}"
     examples = re.findall(r'\"(\w+)\"', text)  # files that a page has its reader write
     for path in re.findall(r"`((?:[\w-]+/)*[\w-]+\.(?:py|ipynb|yaml))`", text):
