@@ -1,8 +1,12 @@
 """What several test files need: small picture folders, and runs whose models' answers are made up."""
+import os
 import signal
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes that share the cores; before torch is imported
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
