@@ -1,7 +1,9 @@
 """The pages tell the truth: their commands are understood, their links lead somewhere, the front is short."""
 import argparse
 import importlib
+import json
 import re
+import statistics
 import subprocess
 from pathlib import Path
 
@@ -112,3 +114,25 @@ def test_the_front_page_is_short(root):
     text = "\n".join(lines)
     assert len(lines) <= 180 and len(text.split()) <= 2600 and len(re.findall(r"\d\.\d", text)) <= 150
     assert next(number for number, line in enumerate(lines) if "pip install" in line) < 70
+
+
+def auc_of_seeds(root, version, file, *keys):
+    """AUC of the committed runs of 5,000 members as the page writes it: mean ± standard deviation, per cent."""
+    found = []
+    for seed in (0, 1, 2):
+        place = root / f"results/reference/cifar10-jpeg-5000/seed_{seed}" / version / file
+        value = json.loads(place.read_text())
+        for key in keys:
+            value = value[key]
+        found.append(100 * value["auc"])
+    return f"{statistics.mean(found):.1f} ± {statistics.stdev(found):.1f}"
+
+
+@pytest.mark.parametrize("row, what", [
+    ("E1, C1", ("original", "NR.json", "attacks", "RMIA")), ("E1, C1", ("pruning_0.9", "NR.json", "attacks", "RMIA")),
+    ("E2, C2", ("quantization_int8", "SR.json", "attacks", "SR2 (RF)")),
+    ("E3, C3", ("", "MR.json", "attacks", "pruned + int8, with the original"))])
+def test_what_the_front_page_expects_was_measured(root, row, what):
+    text = (root / "README.md").read_text(encoding="utf-8")
+    line = next(line for line in text.splitlines() if line.startswith(f"| {row} |"))
+    assert auc_of_seeds(root, *what) in line, auc_of_seeds(root, *what)
