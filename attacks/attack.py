@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from common.metrics import interpolated_tpr
 from common.provenance import digest
 from models import protocol
 
@@ -52,7 +53,7 @@ class Attack:
     answer the scored points too) · family: the NR attack that is the same without the second model, of SR's · short:
     its name in narrow tables · label: whether it uses the true label · choices: those of the released protocol that
     move it, the ones of `PROTOCOL_MOVES_ALL` apart · options: fields of Options that it depends on · sensitive: whether
-    it needs sensitivities.
+    it needs sensitivities · released_tpr: (scores, member, fpr) → TPR as the released protocol reads it.
     """
 
     name: str
@@ -64,12 +65,15 @@ class Attack:
     choices: tuple = ()
     options: tuple = ()
     sensitive: bool = False
+    released_tpr: object = interpolated_tpr
 
     def inputs(self, made_from, context):
         """Everything that decides the result, plain values; made_from: identities of what the attack is given."""
         moved = [choice for choice in protocol.CHOICES
                  if choice in context.choices and choice in (*PROTOCOL_MOVES_ALL, *self.choices)]
         found = {**made_from, "seed": context.seed, "protocol": moved}
+        if moved:
+            found["revision"] = protocol.REVISION
         if self.options:
             found["options"] = {name: getattr(context.options, name) for name in self.options}
         return found

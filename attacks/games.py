@@ -17,14 +17,15 @@ def asked(models, about):
         model.queries.holds(other.index) for model in models for other in about)
 
 
-def gaps(attacked, player, index):
+def gaps(attacked, player, index, shown=None):
     """φ where one world's model is attacked on these pictures, and φ of the same version of its references.
 
     player: its place among the worlds, 0 the target; index [n]. The references are all other models that did not train
     on the point, the target among them for a shadow, since a shadow is attacked on points that are none of the
-    target's. Gives phi [n], of_references [n, r], usable [n, r] bool, r models in the worlds' order.
+    target's. shown: as in `inputs.Answers.at`, for all models. Gives phi [n], of_references [n, r], usable [n, r] bool,
+    r models in the worlds' order.
     """
-    answers = [model.queries.at(index) for model in attacked.models]
+    answers = [model.at(index, shown) for model in attacked.models]
     phi = np.stack([label_gap(logits, labels) for logits, labels, _ in answers], axis=1)
     usable = out_references(np.stack([member for _, _, member in answers], axis=1), player, disjoint=True)
     others = np.arange(len(answers)) != player
@@ -55,8 +56,8 @@ def signals_of(attacked, seed):
     if not asked(attacked.models, attacked.models):
         phi = [label_gap(model.logits, model.labels) for model in attacked.models]
         return Signals(Side(phi[TARGET], None), Side(np.concatenate(phi[1:]), None))
-    phi, of_references, usable = gaps(attacked, TARGET, attacked.target.index)
-    each = [gaps(attacked, 1 + place, shadow.index) for place, shadow in enumerate(shadows)]
+    phi, of_references, usable = gaps(attacked, TARGET, attacked.target.index, attacked.target)
+    each = [gaps(attacked, 1 + place, shadow.index, shadow) for place, shadow in enumerate(shadows)]
     counts = np.concatenate([usable.sum(1) for _, _, usable in each])
     drawn = draw_references(usable, counts, derive_seed(seed, "references"))
     return Signals(Side(phi, reference_mean(of_references, drawn)),

@@ -10,8 +10,9 @@ from attacks.signals import cross_entropy
 from common.errors import CompLeakError, UsageError
 from common.files import load_arrays
 from common.paths import ORIGINAL, Version
-from common.provenance import identity
+from common.provenance import digest, identity
 from models import hints, protocol
+from models.crops import AUGMENTED, FILE, Crops, load_crops
 from models.queries import ASKED, Queries
 
 
@@ -21,7 +22,7 @@ class Answers:
 
     index [m] · labels [m] int64 · member [m] bool · logits [m, c] float32 ·
     sensitivity [m, c] float32, or None where the file is absent · queries: the model's answers to all rows ·
-    moved: the sensitivities' identity.
+    moved: the sensitivities' identity · crops: the `models.crops.Crops` where members are shown through crops.
     """
 
     index: np.ndarray
@@ -31,6 +32,7 @@ class Answers:
     sensitivity: np.ndarray | None
     queries: Queries
     moved: str | None
+    crops: Crops | None = None
 
     @cached_property
     def posteriors(self):
@@ -46,6 +48,23 @@ class Answers:
     def weights(self):
         """The name of the model that gave the answers."""
         return self.queries.meta["weights"]
+
+    @property
+    def identity(self):
+        """Names all answers but sensitivities."""
+        return digest(self.queries.identity, self.crops.identity) if self.crops else self.queries.identity
+
+    def at(self, index, shown=None):
+        """(logits [n, c], labels [n], member [n]) of these pictures; errors as `Queries.rows`.
+
+        shown: the Answers, of the same version, whose scored rows these are: where members are shown through crops,
+        this model is then asked on the very crops that that one saw.
+        """
+        logits, labels, member = self.queries.at(index)
+        if self.crops and shown is not None and shown is not self:
+            assert np.array_equal(index, shown.index), "crops are known of the scored rows"
+            logits = self.crops.others[shown.queries.meta["world"]]
+        return logits, labels, member
 
 
 class Identities(NamedTuple):
@@ -70,7 +89,7 @@ class Attacked:
     @cached_property
     def identities(self):
         """What names these answers."""
-        return Identities([model.queries.identity for model in self.models],
+        return Identities([model.identity for model in self.models],
                           [model.moved for model in self.models] if self.has_sensitivities else None)
 
     @property
@@ -132,7 +151,7 @@ def _recipe(run, version, world, model):
     if config["weights"] != model.weights:
         raise run.stale(path, version, "describes other weights than queries.npz beside it")
     for choice in protocol.TRAINING:
-        if config["settings"].get(choice, False) != (choice in run.settings.choices):
+        if bool(config["settings"].get(choice)) != (choice in run.settings.choices):
             raise run.stale(path, version, f"does not fit the run's protocol, {run.settings.protocol}: {choice}")
     return {name: value for name, value in config["settings"].items() if name not in ("world", "parent", "data_label")}
 
@@ -156,7 +175,8 @@ def _read_model(run, version, world):
         raise run.stale(run.layout.file(version, world.name, "queries.npz"), version,
                         "has other members than the split")
     values, moved = read_sensitivity(run, version, world, queries)
-    return Answers(index, queries.labels[rows], queries.member[rows], queries.logits[rows], values, queries, moved)
+    return Answers(index, queries.labels[rows], queries.member[rows], queries.logits[rows], values, queries, moved,
+                   read_crops(run, version, world, queries))
 
 
 def check_answers(run, version, world, queries):
@@ -183,6 +203,20 @@ def read_sensitivity(run, version, world, queries):
             not np.array_equal(arrays["index"], index):
         raise run.stale(path, version, "belongs to other answers than queries.npz beside it")
     return arrays["sensitivity"], identity(arrays, {**ASKED, "choices": asked, "seed": meta.get("seed")})
+
+
+def read_crops(run, version, world, queries):
+    """The Crops of one model, or None where the run's protocol shows members as they are."""
+    if AUGMENTED not in run.settings.choices:
+        return None
+    path = run.layout.file(version, world.name, FILE)
+    with run.mending(version):
+        found, meta = load_crops(path)
+    rows = {other.name: 2 * other.scored for other in run.split.worlds if other.name != world.name}
+    if meta["weights"] != queries.meta["weights"] or found.losses.shape[1] != 2 * world.scored or \
+            rows != {name: len(logits) for name, logits in found.others.items()}:
+        raise run.stale(path, version, "belongs to other answers than queries.npz beside it, or to other shadows")
+    return found
 
 
 def need_shadows(run, shadows, setting):

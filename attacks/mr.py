@@ -10,19 +10,18 @@ from attacks.attack import Attack
 from attacks.calibrated import WITH, WITHOUT, mr_sets
 from attacks.games import signals_of
 from attacks.inputs import identities, need_shadows, read_version
-from attacks.mr_network import Group, network_attack
+from attacks.mr_network import Group, losses_of, network_attack
 from attacks.results import Results, report
-from attacks.signals import log_posterior
 from common.command import run as run_command
 from common.errors import CompLeakError
 from common.files import locked
 from common.paths import ORIGINAL, Version
-from models import hints
+from models import crops, hints
 from models.arguments import parser
 from models.compression import TECHNIQUES, is_control, paper_versions
+from models.protocol import INT8
 from models.record import say_at_chance
 
-INT8 = Version("quantization", "int8")
 # {what the attacker knows: (setting, attack) that gives each version's member probability}
 AGGREGATED = {WITH: ("SR", sr.AGGREGATED), WITHOUT: ("NR", train_based.AGGREGATED)}
 # Control: every column is the original's, so what is left is what the network and SR's features do for one model.
@@ -94,8 +93,8 @@ def attack_of(name):
     """The Attack on one group: a result's name is that of its group and of its row."""
     row, short = name.rsplit(", ", 1)[1], name.removesuffix(" the original")
     if row not in LEARNED:
-        choices = ("best_attack_epoch", "in_sample_forests", *(() if row == REPEATED else ("int8_shadow",)))
-        return Attack(name, network_attack, short=short, choices=choices)
+        choices = ("best_attack_epoch", "in_sample_forests", "plain_inputs", "int8_shadow")
+        return Attack(name, network_attack, short=short, choices=choices[:3] if row == REPEATED else choices)
     method, knows = LEARNED[row]
 
     def run(seen, context):
@@ -168,14 +167,12 @@ def attack_groups(run, context, groups=None, shadow_num=None, rows=ROWS):
             aggregated(run, version, row, context, shadow_num)
     if REPEATED in rows:
         nr.attack_version(run, ORIGINAL, context, [twice.AGGREGATED], shadow_num, wait=3600)
-    replaced = read_version(run, INT8, shadow_num).stacked("losses") if "int8_shadow" in context.choices else None
-    jobs = {}
+    replaced, jobs = _replaced(run, groups, context, shadow_num), {}
     for group, versions in tqdm(groups.items(), desc="MR's inputs"):
         for row in [row for row in rows if row in COLUMNS or LEARNED[row][0] in read.possible]:
             name = f"{group}, {row}"
-            seen = Seen(group, versions, read.signals, read.rows)
-            if row in COLUMNS:
-                seen = _group(run, name, versions, row, read, replaced, context, shadow_num)
+            seen = Seen(group, versions, read.signals, read.rows) if row in LEARNED else _group(
+                run, name, versions, row, read, replaced, context, shadow_num)
             jobs[name] = attack_of(name), made_from(run, versions, row, context, shadow_num), seen
     with locked(run.layout.result(ORIGINAL, "MR.json")):
         results = Results(run, ORIGINAL, "MR")
@@ -187,16 +184,26 @@ def attack_groups(run, context, groups=None, shadow_num=None, rows=ROWS):
 
 
 def _group(run, name, versions, row, read, replaced, context, shadow_num):
-    """The Group of one row; replaced: the losses that the released protocol takes for every shadow version's."""
+    """The Group of one row; replaced: as `_replaced`."""
     columns, attack, scored = columns_of(versions, row), COLUMNS[row][1], {}
     for version in dict.fromkeys(columns):
         scored[version] = aggregated(run, version, row, context, shadow_num)[1].scored([attack])[2][attack]
-    losses = {version: [-log_posterior(side.phi) for side in read.signals[version]] for version in scored}
-    own = replaced is None or row == REPEATED
-    return Group(name, np.stack([losses[version][0] for version in columns], axis=1),
-                 np.stack([losses[version][1] if own else replaced for version in columns], axis=1),
-                 tuple(scored[version] for version in columns), read.target.member, read.rows.member,
+    losses = [np.stack([read.losses[version][side] for version in columns], axis=1) for side in (0, 1)]
+    if replaced is not None and row != REPEATED:
+        losses[1] = replaced[:, :len(columns)]
+    return Group(name, *losses, tuple(scored[version] for version in columns), read.target.member, read.rows.member,
                  read.rows.groups, candidate=row != REPEATED)
+
+
+def _replaced(run, groups, context, shadow_num):
+    """The int8 shadows' losses [Σm, k] for the largest group's k columns where the protocol takes them, else None."""
+    if "int8_shadow" not in context.choices:
+        return None
+    k, shadows = max(map(len, groups.values())), read_version(run, INT8, shadow_num).shadows
+    for shadow in [one for one in shadows if one.crops and len(one.crops.losses) < k]:
+        raise run.stale(run.layout.file(INT8, shadow.queries.meta["world"], crops.FILE), INT8,
+                        f"has {len(shadow.crops.losses)} draws of losses, MR needs {k}")
+    return losses_of(shadows, k)
 
 
 def saved_groups(results):
@@ -206,10 +213,11 @@ def saved_groups(results):
 
 
 class Read(NamedTuple):
-    """What MR takes from answers: {version: `games.Signals`}, the target's Answers, the shadows' rows and number, and
-    the learned attacks that every version's answers allow."""
+    """What MR takes from answers: {version: `games.Signals`}, {version: its losses, [target's, shadows']}, the
+    target's Answers, the shadows' rows and number, and the learned attacks that every version's answers allow."""
 
     signals: dict
+    losses: dict
     target: object
     rows: learned.Rows
     shadows: int
@@ -217,17 +225,16 @@ class Read(NamedTuple):
 
 
 def _read(run, versions, seed, shadow_num):
-    """The Read of the original and of some versions; seed int of the references that are drawn.
-
-    One version is held at a time: with many shadows all of them would not fit into memory.
-    """
-    signals, possible = {}, set(learned.KNOWLEDGE)
+    """The Read of the original and of some versions; seed int of the references that are drawn. One version is held at
+    a time: with many shadows all of them would not fit into memory."""
+    signals, losses, possible = {}, {}, set(learned.KNOWLEDGE)
     for version in dict.fromkeys([ORIGINAL, *versions]):
         attacked = read_version(run, version, shadow_num)
         need_shadows(run, attacked.shadows, "MR")
         signals[version] = signals_of(attacked, seed)
+        losses[version] = [losses_of(models, 1)[:, 0] for models in ([attacked.target], attacked.shadows)]
         possible &= set(learned.possible(attacked))
-    return Read(signals, attacked.target, learned.rows_of(attacked), len(attacked.shadows), possible)
+    return Read(signals, losses, attacked.target, learned.rows_of(attacked), len(attacked.shadows), possible)
 
 
 def main(argv=None):

@@ -71,7 +71,7 @@ def backward(network, inputs, targets):
 
 
 def train_network(network, inputs, member, learning_rate, dropout, seed, epochs, name=None, batch_size=BATCH,
-                  judge=None, backward=backward):
+                  judge=None, backward=backward, weight_decay=WEIGHT_DECAY):
     """Train a small attack network by SGD with cosine decay; the last epoch is the result.
 
     Everything lies on the network's device; the order of the rows comes from a CPU generator, so it is the same
@@ -81,7 +81,7 @@ def train_network(network, inputs, member, learning_rate, dropout, seed, epochs,
         learning_rate; dropout probability; seed int, from which the roles "order" and "dropout" get their own; epochs
         int; name of the progress bar, or None for no bar; batch_size, rows a step; judge: network -> number, or None:
         the epoch that it rates highest is kept (the first if several) instead of the last, as the released protocol
-        does; backward: sets a batch's gradients.
+        does; backward: sets a batch's gradients; weight_decay of every parameter.
     Returns: the network, in evaluation mode.
     Raises: CompLeakError unless there are members and non-members, one for each input.
     """
@@ -91,7 +91,7 @@ def train_network(network, inputs, member, learning_rate, dropout, seed, epochs,
                             f"{int(targets.sum())} members of {len(targets)}")
     order = torch.Generator().manual_seed(derive_seed(seed, "order"))
     network.dropout = Dropout(dropout, derive_seed(seed, "dropout"), inputs.device)
-    optimiser = torch.optim.SGD(network.parameters(), learning_rate, MOMENTUM, weight_decay=WEIGHT_DECAY, fused=True)
+    optimiser = torch.optim.SGD(network.parameters(), learning_rate, MOMENTUM, weight_decay=weight_decay, fused=True)
     best, kept = -math.inf, None
     with one_thread():
         for epoch in tqdm(range(epochs), desc=name, unit="epoch", disable=name is None):

@@ -5,7 +5,7 @@ from attacks.attack import Scored, digest_of
 from common.errors import CompLeakError, FileError
 from common.files import load_arrays, read_json, save_arrays, write_json
 from common.intervals import auc_interval, bootstrap, percentile_interval, resamples_of
-from common.metrics import FPRS, auc, balanced_accuracy, checked, interpolated_tpr, resolvable, tpr_at_fpr
+from common.metrics import FPRS, auc, balanced_accuracy, checked, resolvable, tpr_at_fpr
 from common.provenance import holds
 from common.seeds import derive_seed
 from models import hints
@@ -13,7 +13,7 @@ from models import hints
 FORMAT = 4  # earlier ones lack the shadows' members and some scores on their rows; what they hold is made again
 SHADOW_MEMBER = "shadow member"
 PARTS = {"scores": "", "decisions": "decided ", "on_shadow": "on shadow ", "in_sample": "in sample "}
-INTERPOLATED_RESAMPLES = 400
+RELEASED_RESAMPLES = 400
 
 
 class Results:
@@ -68,7 +68,7 @@ class Results:
             elif wanted:
                 try:
                     scored[name] = attack.run(seen, context)
-                    metrics[name] = self._judged(scored[name], target, context, inputs)
+                    metrics[name] = self._judged(scored[name], target, context, inputs, attack)
                 except CompLeakError as error:  # one that cannot be computed takes no other with it
                     scored.pop(name, None)
                     failed = error
@@ -88,10 +88,11 @@ class Results:
         return values
 
     @staticmethod
-    def _judged(scored, target, context, inputs):
+    def _judged(scored, target, context, inputs, attack):
         """What the JSON file says of one attack."""
         notes = {"notes": scored.notes} if scored.notes else {}
-        return {**evaluate_one(scored, target.member, context), "inputs": inputs, "digest": digest_of(scored), **notes}
+        rates = evaluate_one(scored, target.member, context, attack)
+        return {**rates, "inputs": inputs, "digest": digest_of(scored), **notes}
 
     def _kept(self):
         """({attack: metrics}, {attack: Scored}) of saved results whose scores are those that were judged."""
@@ -134,20 +135,20 @@ def scored_of(arrays, name):
     return Scored(**{part: arrays.get(prefix + name) for part, prefix in PARTS.items()})
 
 
-def evaluate_one(scored, member, context):
-    """`evaluate` under a Context: its seed, and the protocol's way of reading TPR."""
+def evaluate_one(scored, member, context, attack):
+    """`evaluate` under a Context: its seed, and the protocol's way of reading an Attack's TPR."""
     return evaluate(scored.scores, scored.decisions, member, derive_seed(context.seed, "bootstrap"),
-                    "interpolated_tpr" in context.choices)
+                    attack.released_tpr if "interpolated_tpr" in context.choices else None)
 
 
-def evaluate(scores, decisions, member, seed, interpolated=False):
+def evaluate(scores, decisions, member, seed, released_tpr=None):
     """Everything that is reported of one attack on one set of points, ready for JSON.
 
     The AUC's interval is from DeLong's variance, those of ACC and TPR from the bootstrap. TPR is at 0.1% FPR (tpr) and
     at 1% FPR (tpr_1); the first is not resolvable with fewer than 1,000 non-members, the second with fewer than 100.
 
     Args: scores [n]; decisions [n] bool, or None where no shadow gave a threshold; member [n] bool; seed int of the
-    bootstrap; interpolated: TPRs as the released protocol reads them off the ROC curve.
+    bootstrap; released_tpr: (scores, member, fpr) → the TPR as the released protocol reads it, None to read it soundly.
     Returns: dict of floats, [low, high] lists, a bool and two counts; all rates are fractions; what needs decisions is
     None without them.
     Raises: CompLeakError as `checked`, or with fewer than two members or non-members.
@@ -161,8 +162,10 @@ def evaluate(scores, decisions, member, seed, interpolated=False):
     tprs = {}
     for name, fpr in FPRS.items():
         value, interval = tpr_at_fpr(scores, member, fpr), intervals[name]
-        if interpolated:
-            value, interval = interpolated_tpr(scores, member, fpr), _interpolated_interval(scores, member, fpr, seed)
+        if released_tpr:
+            resamples = resamples_of(member, np.random.default_rng(seed), RELEASED_RESAMPLES)
+            value, interval = released_tpr(scores, member, fpr), percentile_interval(
+                [released_tpr(scores[rows], member[rows], fpr) for rows in resamples])
         tprs |= {name: value, f"{name}_interval": interval}
     return {
         "acc": balanced_accuracy(decisions, member) if decided else None, "acc_interval": intervals["acc"],
@@ -171,11 +174,6 @@ def evaluate(scores, decisions, member, seed, interpolated=False):
         "fpr_of_decision": float(decisions[~member].mean()) if decided else None,
         "members": members, "non_members": non_members,
     }
-
-
-def _interpolated_interval(scores, member, fpr, seed):
-    resamples = resamples_of(member, np.random.default_rng(seed), INTERPOLATED_RESAMPLES)
-    return percentile_interval([interpolated_tpr(scores[rows], member[rows], fpr) for rows in resamples])
 
 
 # What is printed.

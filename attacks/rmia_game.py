@@ -8,6 +8,7 @@ from attacks.games import asked, gaps
 from attacks.rmia import log_ratio, mirror, population_score
 from attacks.signals import TARGET, log_posterior
 from common.errors import CompLeakError
+from common.metrics import percentile_tpr
 
 A_GRID = np.linspace(0, 1, 11)
 RELEASED_CUT = 0.7  # of the population score, in the released protocol
@@ -32,24 +33,24 @@ def missing(attacked):
     return Missing([], [])
 
 
-def game(attacked, player, index):
+def game(attacked, player, index, shown=None):
     """RMIA's inputs where one world's model is attacked on these pictures.
 
     Arguments as `games.gaps`. Gives log_p [n], log_p_references [n, r], usable [n, r].
     """
-    gap, of_references, usable = gaps(attacked, player, index)
+    gap, of_references, usable = gaps(attacked, player, index, shown)
     return log_posterior(gap), log_posterior(of_references), usable
 
 
 def _mirrored(attacked, a):
     """(rmia.Mirrored or None where the mirrored game cannot be played, a, the target's game)."""
-    ours = game(attacked, TARGET, attacked.target.index)
+    ours = game(attacked, TARGET, attacked.target.index, attacked.target)
     if not asked(attacked.models, attacked.shadows):
         if a == "auto":
             raise CompLeakError("--rmia_a auto: choosing it needs every model's answers on the shadows' scored "
                                 "rows; give a number in 0-1")
         return None, a, ours
-    games = [game(attacked, 1 + i, shadow.index) for i, shadow in enumerate(attacked.shadows)]
+    games = [game(attacked, 1 + i, shadow.index, shadow) for i, shadow in enumerate(attacked.shadows)]
     found = mirror(games, [shadow.member for shadow in attacked.shadows], ours[2], A_GRID if a == "auto" else [a])
     return found, found.a, ours
 
@@ -72,17 +73,31 @@ def _run_ratio(attacked, context):
 
 def _run_population(attacked, context):
     found, a, ours = _mirrored(attacked, context.options.rmia_a)
-    scores, released = log_ratio(*ours, a), "rmia_population" in context.choices
-    population = np.unique(np.concatenate([shadow.index if released else shadow.index[~shadow.member]
-                                           for shadow in attacked.shadows]))
+    scores = log_ratio(*ours, a)
+    if "rmia_population" in context.choices:
+        shares = population_score(scores, _released_population(attacked))
+        return Scored(shares, shares > RELEASED_CUT, notes=_notes(found))
+    population = np.unique(np.concatenate([shadow.index[~shadow.member] for shadow in attacked.shadows]))
     log_p, references, usable = game(attacked, TARGET, population)
-    if released:  # a = 1 leaves the references' mean as it is
-        shares = population_score(scores, log_ratio(log_p, references, np.ones_like(usable), 1))
-        return Scored(shares, shares >= RELEASED_CUT, notes=_notes(found))
     shares = population_score(scores, log_ratio(log_p, references, usable, a))
     return Scored(shares, scores >= found.cut, notes=_notes(found))
 
 
-ATTACKS = (Attack(RATIO, _run_ratio, knowledge=REFERENCE, short="RMIA", options=("rmia_a",)),
-           Attack(POPULATION, _run_population, knowledge=REFERENCE, short="RMIA pop", choices=("rmia_population",),
-                  options=("rmia_a",)))
+def _released_population(attacked):
+    """The log-ratios of every shadow's scored rows, members too and as it was shown them, with uncorrected references.
+
+    a = 1 leaves the references' mean as it is.
+    """
+    found = []
+    for shadow in attacked.shadows:
+        log_p, references, usable = game(attacked, TARGET, shadow.index, shadow)
+        found.append(log_ratio(log_p, references, np.ones_like(usable), 1))
+    return np.concatenate(found)
+
+
+def _attack(name, run, short, *choices):
+    return Attack(name, run, knowledge=REFERENCE, short=short, choices=choices, options=("rmia_a",),
+                  released_tpr=percentile_tpr)
+
+
+ATTACKS = (_attack(RATIO, _run_ratio, "RMIA"), _attack(POPULATION, _run_population, "RMIA pop", "rmia_population"))

@@ -8,8 +8,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from attacks.attack import Attack, Scored
-from attacks.networks import BATCH, accuracy_judge, backward, log_odds, seeded, train_network
+from attacks.networks import BATCH, WEIGHT_DECAY, accuracy_judge, backward, log_odds, seeded, train_network
 from common.seeds import derive_seed
+from models.training import L2_TERM
 
 WIDTH, HEADS, FEED_FORWARD, LAYERS = 64, 4, 128, 3
 DROPOUT = 0.2
@@ -110,11 +111,11 @@ def tokens(posteriors, sensitivity, labels, device):
 
 
 def train_samia(posteriors, sensitivity, labels, member, seed, device, epochs=100, progress=True, batch_size=BATCH,
-                judge=None):
+                judge=None, weight_decay=WEIGHT_DECAY):
     """Train SAMIA on a shadow's outputs.
 
     Args: posteriors [n,c], sensitivity [n,c], labels [n] int, member [n] bool; seed int; device; epochs int;
-        progress: show a bar; batch_size rows a step; judge as in `train_network`.
+        progress: show a bar; batch_size rows a step; judge, weight_decay as in `train_network`.
     Returns: Samia in evaluation mode, on `device`.
     Raises: CompLeakError unless there are members and non-members.
     Source: Yuan and Zhang, USENIX Security 2022, section 4.
@@ -124,7 +125,8 @@ def train_samia(posteriors, sensitivity, labels, member, seed, device, epochs=10
     with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         return train_network(network, inputs, member, LEARNING_RATE, DROPOUT, seed, epochs,
                              "SAMIA" if progress else None, batch_size, judge,
-                             partial(backward_in_halves, pool) if inputs.device.type == "cpu" else backward)
+                             partial(backward_in_halves, pool) if inputs.device.type == "cpu" else backward,
+                             weight_decay)
 
 
 def samia_score(model, posteriors, sensitivity, labels):
@@ -143,10 +145,13 @@ def _run(attacked, context):
     if "best_attack_epoch" in context.choices:
         judge = accuracy_judge(tokens(target.posteriors, target.sensitivity, target.labels, device), target.member)
     shown = (attacked.stacked(name) for name in ("posteriors", "sensitivity", "labels", "member"))
+    # The gradient of the term is that of a weight decay.
+    decay = WEIGHT_DECAY + (L2_TERM if "samia_l2_term" in context.choices else 0)
     model = train_samia(*shown, derive_seed(context.seed, "SAMIA"), device, batch_size=context.options.batch_size,
-                        judge=judge)
+                        judge=judge, weight_decay=decay)
     scores = samia_score(model, target.posteriors, target.sensitivity, target.labels)
     return Scored(scores, scores > 0)
 
 
-ATTACK = Attack("SAMIA", _run, short="SAMIA", choices=("best_attack_epoch",), options=("batch_size",), sensitive=True)
+ATTACK = Attack("SAMIA", _run, short="SAMIA", choices=("best_attack_epoch", "samia_l2_term"),
+                options=("batch_size",), sensitive=True)

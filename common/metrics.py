@@ -94,6 +94,15 @@ def interpolated_tpr(scores, member, fpr=LOW_FPR):
     return float(np.interp(fpr, *roc(scores, member)))
 
 
+def percentile_tpr(scores, member, fpr=LOW_FPR):
+    """Share of members strictly above the (1 − fpr) quantile of the non-members, as the released protocol reads RMIA's.
+
+    Args, returns and raises as `tpr_at_fpr`. The quantile lies between two non-members' scores.
+    """
+    scores, member = checked(scores, member)
+    return float((scores[member] > np.quantile(scores[~member], 1 - fpr)).mean())
+
+
 def allowed_false_positives(non_members, fpr):
     """How many of this many non-members may be above a threshold whose FPR is at most `fpr`, a fraction."""
     return int(np.flatnonzero(np.arange(non_members + 1) / non_members <= fpr)[-1])

@@ -6,6 +6,7 @@ change the models are compared with runs of their own (train.py --protocol …),
 """
 import os
 import shutil
+from argparse import ArgumentTypeError
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -45,9 +46,8 @@ class Ablation:
     data_label: str | None
 
 
-def derive(run, versions, choices):
-    """The Run of a copy under other choices: links to everything that may still hold; what does not is made again."""
-    name = TOGETHER if len(choices) > 1 else next(iter(choices))
+def derive(run, versions, choices, name):
+    """The Run of a named copy under other choices: links to all that may still hold; what does not is made again."""
     copy = Run(replace(run.layout, run_dir=Path(run.layout.run_dir) / "ablation" / name))
     settings = replace(run.settings, protocol=protocol.name("+".join(choices)))
     write_json(copy.path, {"run": settings.as_json(), **to_json(run.split)})
@@ -98,21 +98,22 @@ def attack(run, versions, ablation):
 
 
 def switch_on(run, choice, ablation):
-    """The Run that holds a sound run's results under one choice, or under all of them together.
+    """The Run that holds a sound run's results under one choice, under several joined by +, or under all together.
 
     Itself where they are the sound ones: interpolated_tpr reads the same scores another way.
     """
     choices = _choices(choice, ablation) - {INTERPOLATED}
     if not choices:
         return run
-    copy = derive(run, [ORIGINAL, *ablation.versions], choices)
+    copy = derive(run, [ORIGINAL, *ablation.versions], choices, choice)
     if choices & protocol.QUERIES.keys():
         ask_anew(run, copy, ablation)
     return attack(copy, ablation.versions, ablation)
 
 
 def _choices(choice, ablation):
-    return frozenset(ablation.choices) - {TOGETHER} if choice == TOGETHER else frozenset({choice})
+    named = [one for one in ablation.choices if one != TOGETHER] if choice == TOGETHER else [choice]
+    return frozenset().union(*map(protocol.parse, named))
 
 
 def compare_retrained(name, pairs, ablation):
@@ -136,12 +137,22 @@ def chosen_versions(run, names):
     return tuple(version for version in trained if names is None or str(version) in names)
 
 
+def known_choice(text):
+    """One --choices value in the protocol's order; ArgumentTypeError where models would have to be trained for it."""
+    if text == TOGETHER:
+        return text
+    if not set(text.split("+")) <= set(ALONE):
+        raise ArgumentTypeError(f"{text}: choose from {', '.join([*ALONE, TOGETHER])}, or some joined by +")
+    return protocol.name(text)
+
+
 def arguments(argv):
     p = parser(__doc__.splitlines()[0], several_runs=True)
     p.add_argument("--data_dir", default=None, help="the runs' folder of pictures, as given to train.py")
     p.add_argument("--data_label", default=None, help="name of an imagefolder set, as given to train.py")
-    p.add_argument("--choices", nargs="*", choices=[*ALONE, TOGETHER], default=[*ALONE, TOGETHER],
-                   help="choices to switch on, each alone; together: all the others named, at once")
+    p.add_argument("--choices", nargs="*", type=known_choice, default=[*ALONE, TOGETHER],
+                   help=f"choices to switch on, each alone, of {', '.join(ALONE)}; some joined by + at once; "
+                        f"{TOGETHER}: all the others named, at once")
     p.add_argument("--versions", nargs="+", default=None,
                    help="compressed models, such as pruning_0.6 quantization_int8 (default: all that are trained)")
     p.add_argument("--retrained", nargs="*", default=[],

@@ -2,17 +2,17 @@
 import numpy as np
 import pandas as pd
 
-from attacks import mr
-from attacks.results import INTERPOLATED_RESAMPLES, Results
+from attacks import mr, nr, sr
+from attacks.results import RELEASED_RESAMPLES, Results
 from common.intervals import delong, normal_interval, paired_tprs, percentile_interval, resamples_of
-from common.metrics import LOW_FPR, auc, balanced_accuracy, interpolated_tpr, tpr_at_fpr
+from common.metrics import LOW_FPR, auc, balanced_accuracy, tpr_at_fpr
 from common.paths import ORIGINAL
 from evaluation.comparisons import combine
 from evaluation.evidence import read_judged
 from evaluation.tables import RATES, Table
 from models import protocol
 
-FORMAT = 4  # of ablation.json; earlier ones did not know the results that they compare
+FORMAT = 5  # of ablation.json; earlier ones measured choices that were less like the released code
 NR_ATTACKS = ("SAMIA", "metric_based_2", "train_based_2 (RF)", "RMIA", "RMIA (population)")
 SR_ATTACKS = ("SR2 (LR)", "SR2 (RF)")
 SHOWN = ("acc", "auc", "tpr")
@@ -23,12 +23,12 @@ CAPTION = ("What the choices of the authors' released code are worth, each switc
            "bootstrap. Over several seeds: means, intervals as in the claims, and AUC's difference seed by seed")
 
 
-def differences(runs, interpolated=False):
+def differences(runs, released_tpr=None):
     """{"acc", "auc", "tpr"}: each {"sound", "changed", "difference", "interval", "per_seed"} in fractions.
 
     runs: one (before, after, member) a seed; before, after: (scores [n], decisions [n] bool) of the same n points;
     member [n] bool. difference: changed minus sound, the mean of the seeds', which stand in per_seed.
-    interpolated: the TPR of `after` is read off the ROC curve by linear interpolation.
+    released_tpr: (scores, member) → the TPR of `after` as the released protocol reads it, None to read it soundly.
     AUC by DeLong, ACC by its normal standard error, TPR at 0.1% FPR by the paired bootstrap; scores of different seeds
     never meet.
     """
@@ -36,7 +36,7 @@ def differences(runs, interpolated=False):
     for rate, of_one in (("acc", _acc), ("auc", _auc)):
         sound, changed, variances = np.transpose([of_one(*run) for run in runs])
         found[rate] = _over_seeds(sound, changed, normal_interval(*combine(changed - sound, variances)))
-    sound, changed, replicates = zip(*(_tpr(*run, seed, interpolated) for seed, run in enumerate(runs)), strict=True)
+    sound, changed, replicates = zip(*(_tpr(*run, seed, released_tpr) for seed, run in enumerate(runs)), strict=True)
     return {**found, "tpr": _over_seeds(sound, changed, percentile_interval(np.mean(replicates, axis=0)))}
 
 
@@ -58,22 +58,23 @@ def _acc(before, after, member):
     return balanced_accuracy(before[1], member), balanced_accuracy(after[1], member), variance
 
 
-def _tpr(before, after, member, seed, interpolated):
+def _tpr(before, after, member, seed, released_tpr):
     """TPR before and after, and their differences in stratified resamples; seed of the bootstrap."""
     sound = tpr_at_fpr(before[0], member)
-    if not interpolated:
+    if not released_tpr:
         first, second = paired_tprs([before[0], after[0]], member, LOW_FPR, seed)
         return sound, tpr_at_fpr(after[0], member), second - first
-    resamples = resamples_of(member, np.random.default_rng(seed), INTERPOLATED_RESAMPLES)
-    return sound, interpolated_tpr(after[0], member), np.array([
-        interpolated_tpr(after[0][rows], member[rows]) - tpr_at_fpr(before[0][rows], member[rows])
+    resamples = resamples_of(member, np.random.default_rng(seed), RELEASED_RESAMPLES)
+    return sound, released_tpr(after[0], member), np.array([
+        released_tpr(after[0][rows], member[rows]) - tpr_at_fpr(before[0][rows], member[rows])
         for rows in resamples])
 
 
 def measure(pairs, seeds, choice, versions, interpolated):
     """A dictionary for each attack of interest that all runs made: LABELS, seeds, then each rate's differences.
 
-    pairs: (sound Run, changed Run), one a seed.
+    pairs: (sound Run, changed Run), one a seed; interpolated: whether the changed TPR is read as the choice
+    interpolated_tpr has it.
     """
     places = [("NR", ORIGINAL, NR_ATTACKS), *(("SR", version, SR_ATTACKS) for version in versions),
               ("MR", ORIGINAL, [f"{group}, {knows}" for group in mr.groups_of(versions) for knows in mr.AGGREGATED])]
@@ -86,8 +87,9 @@ def measure(pairs, seeds, choice, versions, interpolated):
             assert (index == other_index).all() and (member == other_member).all(), "one split, one order of rows"
         everywhere = [name for name in loaded[0][0][2] if all(name in one[2] for pair in loaded for one in pair)]
         for name in [name for name in everywhere if name in attacks]:
+            attack = {"NR": nr.ATTACKS, "SR": sr.ATTACKS}[setting][name] if setting != "MR" else mr.attack_of(name)
             moved = differences([(before[2][name], after[2][name], before[1]) for before, after in loaded],
-                                interpolated)
+                                attack.released_tpr if interpolated else None)
             rows.append({"choice": choice, "setting": setting, "model": str(version), "attack": name, "seeds": seeds,
                          **moved})
     return rows

@@ -6,10 +6,10 @@ import torch
 
 from common.files import save_arrays
 from common.paths import Layout
-from common.seeds import derive_seed
 from data.splits import Split
-from models import protocol
-from models.queries import augmented, is_current, losses, query, sensitivity
+from models import crops, protocol
+from models.compression import paper_versions
+from models.queries import is_current, load_queries, losses, query, sensitivity
 from models.run import Settings
 from models.weights import load_model
 
@@ -32,7 +32,8 @@ class Asking:
 
 
 def answer(asking, version, world, saved):
-    """queries.npz and sensitivity.npz of one model, unless they are there and current; saved: its weights."""
+    """queries.npz, sensitivity.npz and, where members are shown through crops, crops.npz of one model, unless they are
+    there and current; saved: its weights."""
     seed, (rows, index) = asking.settings.seed, query_index(asking.split, asking.rows)
     path, meta = asking.layout.file(version, world.name, "queries.npz"), _meta(asking, version, world, saved)
     if not is_current(path, meta, index):
@@ -47,6 +48,11 @@ def answer(asking, version, world, saved):
         values = sensitivity(load_model(saved, asking.device), _shown(asking, data, version, world), data.statistics,
                              index, seed, asking.device, f"{version} {world.name} sensitivity")
         save_arrays(path, {**meta, "seed": seed}, index=index, sensitivity=values)
+    if crops.AUGMENTED in asking.settings.choices:
+        path, draws = asking.layout.file(version, world.name, crops.FILE), _draws(asking, version, world)
+        meta |= {"worlds": [one.name for one in asking.split.worlds], "draws": draws}
+        if not is_current(path, meta):
+            save_arrays(path, meta, **_of_crops(asking, version, world, load_model(saved, asking.device), draws))
 
 
 def _meta(asking, version, world, saved):
@@ -54,15 +60,38 @@ def _meta(asking, version, world, saved):
     meta = {"variant": str(version), "world": world.name, "weights": saved["fingerprint"],
             "parent": saved["settings"].get("parent"), "split": asking.split.fingerprint,
             "data": asking.split.data_fingerprint}
-    return meta | {choice: True for choice in protocol.QUERIES if choice in asking.settings.choices}
+    return meta | {choice: protocol.REVISION for choice in protocol.QUERIES if choice in asking.settings.choices}
 
 
 def _shown(asking, data, version, world):
     """The pictures as this model is shown them: members cropped and flipped where the protocol says so."""
-    if "augmented_members" not in asking.settings.choices:
+    if crops.AUGMENTED not in asking.settings.choices:
         return data.images
-    seed = derive_seed(asking.settings.seed, str(version), world.name, "crops")
-    return augmented(data.images, world.members, seed)
+    return crops.shown(data.images, version, world, asking.settings.seed)
+
+
+def _draws(asking, version, world):
+    """In how many fresh draws losses are asked: one, or one for each version that the int8 shadow stands for."""
+    stands = version == protocol.INT8 and world is not asking.split.target and "int8_shadow" in asking.settings.choices
+    return max(len(paper_versions()), len(asking.layout.present())) - 1 if stands else 1
+
+
+def _of_crops(asking, version, world, model, draws):
+    """The arrays of crops.npz (`crops.Crops`)."""
+    data, seed, own = asking.load(), asking.settings.seed, np.sort(world.evaluation)
+
+    def ask(images, index, what):
+        return query(model, images, data.statistics, index, asking.device, f"{version} {world.name} {what}")
+
+    found = {other.name: ask(crops.shown(data.images, version, other, seed), np.sort(other.evaluation),
+                             f"on {other.name}'s crops")
+             for other in asking.split.worlds if other.name != world.name}
+    logits, labels, member = load_queries(asking.layout.file(version, world.name, "queries.npz")).at(own)
+    found["losses"] = np.tile(losses(logits, labels), (draws, 1))
+    for number, row in enumerate(found["losses"]):
+        images = crops.shown_afresh(data.images, version, world, seed, number)
+        row[member] = losses(ask(images, own[member], f"fresh crops {number + 1}"), labels[member])
+    return found
 
 
 def query_index(split, rows):

@@ -4,21 +4,21 @@ import torch
 from data.augment import normalise
 from models.training import LastEpoch
 
-PATIENCE = 10
+PATIENCE = 11
 BATCH = 250
 
 
 class BestEpoch(LastEpoch):
-    """Keeps the epoch of best accuracy on some pictures, and stops after PATIENCE epochs without a better one.
+    """Keeps the epoch of best accuracy on some pictures, and stops after `patience` epochs without a better one.
 
     images [n, h, w, 3] uint8 and labels [n] int64 on the model's device; statistics is (mean, std); bfloat16: run
     the model under autocast, as training does. Unsound where these are non-members that score an attack: it pulls
     them towards members. It is here to measure by how much.
     """
 
-    def __init__(self, images, labels, statistics, bfloat16):
+    def __init__(self, images, labels, statistics, bfloat16, patience):
         self.images, self.labels, self.statistics, self.bfloat16 = images, labels, statistics, bfloat16
-        self.best, self.waited, self.kept = -1.0, 0, {}
+        self.patience, self.best, self.waited, self.kept = patience, -1.0, 0, {}
 
     def stop_after(self, model):
         accuracy = self.accuracy(model)
@@ -26,7 +26,7 @@ class BestEpoch(LastEpoch):
         if accuracy > self.best:
             self.best, self.waited = accuracy, 0
             self.kept = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        return self.waited >= PATIENCE
+        return self.waited >= self.patience
 
     def finish(self, model):
         model.load_state_dict(self.kept)

@@ -163,7 +163,7 @@ def _selection(stage, world):
     if not stage.recipe.best_epoch:
         return None
     shown = _shown(stage, world.non_members[: world.scored])
-    return BestEpoch(*shown, stage.data.statistics, stage.recipe.bfloat16)
+    return BestEpoch(*shown, stage.data.statistics, stage.recipe.bfloat16, stage.recipe.best_epoch)
 
 
 def _keep_lines(log, epochs):

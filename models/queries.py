@@ -13,7 +13,7 @@ from common.errors import CompLeakError, FileError
 from common.files import FORMAT, load_arrays
 from common.provenance import identity
 from common.seeds import derive_seed
-from data.augment import crop_and_flip, draw, normalise
+from data.augment import normalise
 from models import protocol
 
 BATCH = 250
@@ -130,19 +130,6 @@ def sensitivity_of(model, take, index, seed, description):
         p = model(moved).double().softmax(1).view(len(rows), SENSITIVITY_SAMPLES, -1)
         results.append(((p - still[:, None]).abs().mean(1) / SENSITIVITY_EPSILON).float().cpu())
     return torch.cat(results).numpy()
-
-
-def augmented(images, rows, seed):
-    """A copy of the pictures [*, h, w, 3] uint8 in which those at `rows` are cropped and flipped as in training.
-
-    The released protocol shows each model its members like this; every model's seed gives other crops.
-    """
-    images = np.array(images)
-    offsets, flips = draw(len(rows), torch.Generator().manual_seed(seed))
-    for start in range(0, len(rows), BATCH):  # all at once would take several times the pictures' memory
-        some = slice(start, start + BATCH)
-        images[rows[some]] = crop_and_flip(torch.from_numpy(images[rows[some]]), offsets[some], flips[some]).numpy()
-    return images
 
 
 def noise(seed, row, shape):

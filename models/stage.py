@@ -12,6 +12,7 @@ from data import sets, splits
 from models import training
 from models.answering import Asking
 from models.arguments import GIVEN, Request
+from models.best_epoch import PATIENCE
 from models.run import Run, Settings
 from models.weights import read_weights
 
@@ -86,7 +87,7 @@ def open_stage(request, create=False):
     settings, choices = replace(settings, train_size=split.train_size), settings.choices
     recipe = training.Recipe(epochs=request.epochs, lr=request.lr, batch_size=request.batch_size,
                              augment=settings.augment, bfloat16=settings.bfloat16, seed=settings.seed,
-                             l2_term="l2_term" in choices, best_epoch="best_epoch" in choices)
+                             l2_term="l2_term" in choices, best_epoch=PATIENCE if "best_epoch" in choices else 0)
     return Stage(request, run, settings, split, recipe, device, data)
 
 

@@ -22,7 +22,8 @@ L2_TERM = 5e-5  # of the released protocol
 class Recipe:
     """How one model is trained: SGD with momentum 0.9, weight decay 5e-4, cosine decay over the epochs.
 
-    l2_term and best_epoch are choices of the released protocol (models/protocol.py).
+    l2_term and best_epoch are choices of the released protocol (models/protocol.py); best_epoch: epochs without a
+    better one after which training stops, 0 where the last epoch is kept.
     """
 
     epochs: int
@@ -32,7 +33,7 @@ class Recipe:
     bfloat16: bool
     seed: int
     l2_term: bool = False
-    best_epoch: bool = False
+    best_epoch: int = 0
 
 
 class LastEpoch:

@@ -139,7 +139,8 @@ EXPECTED_STALE = {
     "best_epoch": lambda one: True, "l2_term": lambda one: True,  # other models, which are not there
     "augmented_members": lambda one: True, "interpolated_tpr": lambda one: True,
     "best_attack_epoch": lambda one: row_of(one) in mr.COLUMNS, "int8_shadow": lambda one: row_of(one) in mr.AGGREGATED,
-    "in_sample_forests": lambda one: row_of(one) in mr.COLUMNS,
+    "in_sample_forests": lambda one: row_of(one) in mr.COLUMNS, "plain_inputs": lambda one: row_of(one) in mr.COLUMNS,
+    "samia_l2_term": lambda one: one[2] == "SAMIA",
     "rmia_population": lambda one: one[2] == "RMIA (population)"}
 
 

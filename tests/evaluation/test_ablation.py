@@ -97,14 +97,14 @@ def test_queries_of_members_alone_change_as_in_a_run_of_that_protocol(ablated, t
 def test_sensitivities_are_asked_anew_where_the_run_has_them(ablated, tmp_path):
     layout = Layout(shutil.copytree(ablated[0].run_dir, tmp_path / "copy"), "digits", "resnet18")
     train_small(layout.run_dir, "--sensitivity")
-    copy = ablation.derive(Run(layout), [ORIGINAL], frozenset({"augmented_members"}))
+    copy = ablation.derive(Run(layout), [ORIGINAL], frozenset({"augmented_members"}), "some")
     ablation.ask_anew(Run(layout), copy, asked_for())
     (before, meta), (after, other_meta) = (load_arrays(one.file(ORIGINAL, "target", "sensitivity.npz"))
                                            for one in (layout, copy.layout))
     member = np.isin(before["index"], copy.split.target.members)
     assert np.array_equal(before["sensitivity"][~member], after["sensitivity"][~member])
     assert (before["sensitivity"][member] != after["sensitivity"][member]).any(1).mean() > 0.9
-    assert other_meta == {**meta, "augmented_members": True}
+    assert other_meta == {**meta, "augmented_members": protocol.REVISION}
 
 
 def test_weights_are_shared_and_the_sound_run_is_left_alone(ablated):

@@ -10,12 +10,13 @@ from attacks import mr, nr, sr
 from attacks.attack import Context
 from common.errors import UsageError
 from common.paths import ORIGINAL, Layout
-from models import best_epoch, protocol
+from models import protocol, stage
 from models.best_epoch import PATIENCE, BestEpoch
+from models.crops import augmented
 from models.networks import NETWORKS
 from models.networks.resnet import ResNet
 from models.networks.units import Network
-from models.queries import augmented, load_queries
+from models.queries import load_queries
 from models.run import Run
 from models.training import L2_TERM, Hooks, Recipe
 from models.training import train as train_network
@@ -48,7 +49,7 @@ def run(folder, *more):
 
 def test_names_of_protocols():
     assert protocol.parse("sound") == frozenset()
-    assert protocol.parse("released") == set(protocol.CHOICES) and len(protocol.CHOICES) == 8
+    assert protocol.parse("released") == set(protocol.CHOICES) and len(protocol.CHOICES) == 10
     assert protocol.parse("l2_term+int8_shadow") == {"l2_term", "int8_shadow"}
     assert protocol.name("int8_shadow+l2_term") == protocol.name("l2_term+int8_shadow") == "l2_term+int8_shadow"
     assert protocol.name("+".join(protocol.CHOICES)) == "released" and protocol.name("sound") == "sound"
@@ -134,14 +135,14 @@ class Scripted(BestEpoch):
     """BestEpoch whose accuracies are given."""
 
     def __init__(self, accuracies):
-        super().__init__(None, None, None, False)
+        super().__init__(None, None, None, False, PATIENCE)
         self.given = list(accuracies)
 
     def accuracy(self, model):
         return self.given.pop(0)
 
 
-def test_best_epoch_keeps_the_best_and_stops_after_ten_without_a_better_one():
+def test_best_epoch_keeps_the_best_and_stops_after_eleven_without_a_better_one():
     model = torch.nn.Linear(1, 1)
     best_epoch, stopped = Scripted([0.1, 0.5, *[0.5] * 20]), []
     for epoch in range(20):
@@ -149,23 +150,23 @@ def test_best_epoch_keeps_the_best_and_stops_after_ten_without_a_better_one():
         stopped.append(best_epoch.stop_after(model))
         if stopped[-1]:
             break
-    assert stopped == [False] * (1 + PATIENCE) + [True]
+    assert stopped == [False] * 12 + [True]  # the 2nd is the best, the 13th the eleventh after it
     best_epoch.finish(model)
     assert model.weight.item() == 1
 
 
 def test_best_epoch_ends_a_training_early_and_keeps_its_best_epoch(tmp_path, monkeypatch):
     rated = iter([0.9, 0.1] * 2)  # for the target, then for the shadow: the first epoch is the best
-    monkeypatch.setattr(best_epoch, "PATIENCE", 1)
+    monkeypatch.setattr(stage, "PATIENCE", 1)
     monkeypatch.setattr(BestEpoch, "accuracy", lambda self, model: next(rated))
     layout, kept = run(tmp_path, "--epochs", "3", "--protocol", "best_epoch"), []
     assert len(layout.file(ORIGINAL, "target", "log.jsonl").read_text().splitlines()) == 2
     kept.append(read_weights(layout.file(ORIGINAL, "target", "weights.pt")))
-    assert kept[0]["settings"]["best_epoch"] is True and "l2_term" not in kept[0]["settings"]
+    assert kept[0]["settings"]["best_epoch"] == 1 and "l2_term" not in kept[0]["settings"]
     assert Run(layout).settings.protocol == "best_epoch"
     # One epoch more of patience ends with the same best epoch, and the last epoch is another one.
     rated = iter([0.9, 0.1, 0.1] * 2)
-    monkeypatch.setattr(best_epoch, "PATIENCE", 2)
+    monkeypatch.setattr(stage, "PATIENCE", 2)
     other = run(tmp_path / "patient", "--epochs", "3", "--protocol", "best_epoch")
     last = run(tmp_path / "last", "--epochs", "3")
     kept += [read_weights(one.file(ORIGINAL, "target", "weights.pt")) for one in (other, last)]
