@@ -9,7 +9,7 @@ import yaml
 from common.command import Parser, run
 from workflow import plan
 
-QUERIES = ("queries.npz", "sensitivity.npz")
+QUERIES = ("queries.npz", "crops.npz", "sensitivity.npz")
 
 
 def read_models(run_dir):

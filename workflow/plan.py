@@ -1,7 +1,9 @@
 """A configuration's stages as command lines of the scripts, and the files that each leaves. It starts nothing."""
 import shlex
 
+from models import protocol
 from models.compression import TECHNIQUES
+from models.crops import AUGMENTED, FILE
 from workflow.settings import DEFAULTS, check, degrees, read_seeds, read_switches
 
 __all__ = ["DEFAULTS", "check", "read_seeds", "read_switches"]  # the Snakefile and workflow.cost know this module alone
@@ -93,7 +95,9 @@ def models_left(config, technique, part):
     name = f"{config['dataset']}_{config['model']}"
     roots = [f"results/{name}"] if technique is None else [
         f"results_{technique}/{name}_{degree}" for degree in degrees(config, technique)]
-    files = ["config.json", "weights.pt", "queries.npz", *(["sensitivity.npz"] if config["sensitivity"] else [])]
+    augmented = AUGMENTED in protocol.parse(config["protocol"])
+    files = ["config.json", "weights.pt", "queries.npz", *(["sensitivity.npz"] if config["sensitivity"] else []),
+             *([FILE] if augmented else [])]
     left = [f"{root}/{world}/{file}" for root in roots for world in parts(config)[part] or ["*"] for file in files]
     return left if technique else [f"{roots[0]}/split.json", *left]
 
