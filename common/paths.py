@@ -43,7 +43,7 @@ class Layout:
         return Path(self.run_dir) / f"results_{version.technique}" / f"{name}_{version.degree}"
 
     def file(self, version, world, name):
-        """A file of one model: weights.pt, config.json, log.jsonl, queries.npz, crops.npz, sensitivity.npz, progress.pt."""
+        """One model's weights.pt, config.json, log.jsonl, progress.pt; queries.npz, crops.npz, sensitivity.npz."""
         return self.root(version) / world / name
 
     def result(self, version, name):

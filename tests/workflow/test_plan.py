@@ -61,6 +61,12 @@ def test_the_cpu_configuration_is_the_smaller_run(configured):
         assert command[TECHNIQUES[technique].epochs_flag] == ["10"] and command["--data_dir"] == ["my pictures"]
 
 
+def test_where_members_are_shown_through_crops_every_model_leaves_their_answers(configured):
+    for protocol, left in (("sound", False), ("interpolated_tpr", False), ("released", True)):
+        files = plan.models_left({**configured("demo"), "protocol": protocol}, "quantization", "all")
+        assert any(file.endswith("int8/*/crops.npz") for file in files) == left
+
+
 def test_the_defaults_name_the_eight_versions_and_their_real_places(configured):
     config = configured("demo")
     layout = Layout("demo", "digits", "resnet18")
