@@ -123,17 +123,23 @@ def _per_cent(value):
     return "-" if pd.isna(value) else f"{100 * value:.2f}"
 
 
-def overview(frame, down, across):
-    """{heading: frame of text}, one block a rate, per cent: `down` is the column that labels rows, `across` columns."""
-    names, blocks = frame[across].unique(), {}
+def overview(frame):
+    """{heading: frame of text}, one block a rate, a row an attack, a column a model: per cent ± half the interval."""
+    models, blocks, records = frame["model"].unique(), {}, frame.to_dict("records")
     for rate, heading in RATES.items():
-        records = frame.to_dict("records")
         if frame[rate].isna().all() or not all(resolvable(rate, row["non_members"]) for row in records):
             continue
-        cells = {(row[down], row[across]): _per_cent(row[rate]) for row in records}
-        lines = [[short(label), *(cells.get((label, name), "-") for name in names)] for label in frame[down].unique()]
-        blocks[heading] = pd.DataFrame(lines, columns=[down, *map(short, names)])
+        cells = {(row["attack"], row["model"]): _brief(row, rate) for row in records}
+        lines = [[short(attack), *(cells.get((attack, model), "-") for model in models)]
+                 for attack in frame["attack"].unique()]
+        blocks[heading] = pd.DataFrame(lines, columns=["attack", *map(short, models)])
     return blocks
+
+
+def _brief(row, rate):
+    if pd.isna(row[rate]):
+        return "-"
+    return f"{100 * row[rate]:.1f} ±{50 * (row[f'{rate}_high'] - row[f'{rate}_low']):.1f}"
 
 
 def details(frame, by):
@@ -149,7 +155,8 @@ def models_text(frame):
                          ("before_in", "members before (%)"), ("before_out", "non-members before (%)")):
         text[heading] = list(map(_per_cent, frame[key]))
     text["MB"] = ["-" if pd.isna(size) else f"{size / 1e6:.2f}" for size in frame["bytes"]]
-    text["times smaller"] = ["-" if pd.isna(ratio) else f"{ratio:.2f}" for ratio in frame["ratio"]]
+    text["times smaller"] = ["-" if pd.isna(ratio) or model == str(ORIGINAL) else f"{ratio:.2f}"
+                             for model, ratio in zip(frame["model"], frame["ratio"], strict=True)]
     return text
 
 
@@ -170,7 +177,7 @@ def caption(run, name, frame, nr):
               if "RMIA" in result["attacks"]}
     if chosen:
         text += f"; RMIA with a = {' or '.join(sorted(chosen))}"
-    text += ". Per cent; 95% intervals in brackets, of the AUC by DeLong, of ACC and TPR by bootstrap."
+    text += ". Per cent with 95% intervals, [low, high] or ± half of it: AUC's by DeLong, ACC's and TPR's by bootstrap."
     if not frame["tpr_resolvable"].all():
         text += f" TPR at 0.1% FPR is not resolvable with fewer than {RESOLVABLE_NON_MEMBERS:,} non-members."
     return text
@@ -207,13 +214,13 @@ def build(run):
     nr, sr = read_results(run, "NR"), read_results(run, "SR")
     if nr:
         frame = nr_frame(nr)
-        blocks = overview(frame, "model", "attack") | details(frame, "attack")
+        blocks = overview(frame) | details(frame, "attack")
         made.append(Table("C1", caption(run, "C1", frame, nr), frame, blocks))
     if sr:
         frame = sr_frame(sr, nr)
         # NR on the original is the same beside every version: one column of its own says it once.
         model = frame["version"].where(frame["setting"] != "NR original", str(ORIGINAL))
-        blocks = overview(frame.assign(model=model), "attack", "model") | details(frame, "version")
+        blocks = overview(frame.assign(model=model)) | details(frame, "version")
         made.append(Table("C2", caption(run, "C2", frame, nr), frame, blocks))
     try:
         frame = mr_frame(read_multi(run), sr, nr)

@@ -55,6 +55,10 @@ def screen(table, headings):
     for heading in headings:
         text = table.blocks[heading]
         grid = [list(text.columns), *text.to_numpy().tolist()]
+        if sum(max(map(len, column)) + 2 for column in zip(*grid, strict=True)) - 2 > WIDTH:
+            # Names of two words stand on two lines.
+            above, below = zip(*(name.rpartition(" ")[::2] for name in text.columns), strict=True)
+            grid[:1] = list(above), list(below)
         widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
         lines += ["", heading] + ["  ".join(map(str.ljust, row, widths)).rstrip() for row in grid]
     return "\n".join(lines) + "\n"

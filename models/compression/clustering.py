@@ -180,7 +180,7 @@ class Clustering(Technique):
         return f"{degree} centroids a layer, {self.bit(degree)} bits a weight"
 
     def short(self, degree):
-        return f"cluster {degree}"
+        return f"{degree} centroids"
 
     def start(self, model, degree):
         bit = self.bit(degree)

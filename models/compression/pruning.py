@@ -92,7 +92,9 @@ class Pruning(Technique):
         return "fine-tuned, nothing removed" if self.is_control(degree) else f"sparsity {100 * float(degree):g}%"
 
     def short(self, degree):
-        return f"fine-tuned {round(1e7 * float(degree))}" if self.is_control(degree) else f"pruned {degree}"
+        if self.is_control(degree):
+            return f"fine-tuned {round(1e7 * float(degree))}"
+        return f"pruned {100 * float(degree):g}%"
 
     def start(self, model, degree):
         return Session(model, Mask(model, float(degree)), pack)

@@ -183,7 +183,7 @@ def test_table_holds_every_comparison_and_the_rules(two_seeds):
     auc_lines = table.blocks["AUC, in points"]
     assert len(auc_lines) == 2 + 3 + 8 * 7 + 4 * 2 * 2 and (folder / "claims.tex").exists()
     lines = auc_lines.set_index(["what", "judged by"])
-    line = lines.loc["pruned 0.6, SR2 RF", "every NR attack"]
+    line = lines.loc["pruned 60%, SR2 RF", "every NR attack"]
     row = min(chosen(saved, claim="C2", version="pruning_0.6", metric="auc", judged="every NR attack"),
               key=lambda row: row["difference"])
     low, high = row["interval"]

@@ -16,7 +16,9 @@ from common.metrics import auc, roc, tpr_at_fpr
 from common.paths import ORIGINAL, Layout, Version
 from data.splits import make_split, to_json
 from evaluation import figures
+from evaluation.names import short
 from evaluation.svg import svg
+from models.compression import paper_versions
 from models.run import Run, Settings
 
 PRUNED, CLUSTERED = Version("pruning", "0.9"), Version("clustering", "4")
@@ -82,7 +84,7 @@ def test_roc_axes_begin_where_the_data_do(n, floor, resolvable):
 
 
 def test_styles_tell_all_curves_apart():
-    labels = ["pruned 0.6", "pruned 0.7", "pruned 0.8", "pruned 0.9", "int8", "cluster 4", "cluster 8", "cluster 16"]
+    labels = [short(str(version)) for version in paper_versions()[1:]]
     styles = figures.styles(labels)
     assert len({tuple(style.values()) for style in styles.values()}) == len(labels)
     assert len({styles[label]["color"] for label in labels[:4]}) == 1
@@ -111,11 +113,11 @@ def test_figures_of_a_run_show_its_scores(make_run):
     run, member = make_run()
     nr, sr, mr = figures.roc_figure(run).axes
     assert set(lines(nr)) == {"chance", *figures.NR_CURVES}
-    assert set(lines(sr)) == {"chance", "pruned 0.9"}
+    assert set(lines(sr)) == {"chance", "pruned 90%"}
     assert set(lines(mr)) == {"chance", "pair, with", "pair, without"}
     scores, _ = sample(1, member=member)
     assert member.sum() == 67
-    np.testing.assert_array_equal(lines(sr)["pruned 0.9"].get_ydata(), np.maximum(roc(scores, member)[1], 1 / 67))
+    np.testing.assert_array_equal(lines(sr)["pruned 90%"].get_ydata(), np.maximum(roc(scores, member)[1], 1 / 67))
     (axes,) = figures.auc_figure(run).axes
     sr_bar = next(bars for bars in axes.containers if bars.get_label() == "SR2 (RF)")
     assert [bar.get_y() + bar.get_height() for bar in sr_bar] == pytest.approx([100 * auc(scores, member)])
@@ -175,8 +177,8 @@ def test_an_svg_says_what_was_drawn_and_shortens_coordinates_alone(monkeypatch):
 
     monkeypatch.setattr(RendererSVG, "draw_text", recorded)
     scores, member = sample(0)
-    aucs = {"pruned 0.95": [0.4996, 0.5003], "at x=\"0.125\" & <b>  0.0625": [0.4998, 0.5001]}
-    curves = {"pruned 0.95": scores, "x 1.875": -scores}
+    aucs = {"pruned 95%": [0.4996, 0.5003], "at x=\"0.125\" & <b>  0.0625": [0.4998, 0.5001]}
+    curves = {"pruned 95%": scores, "x 1.875": -scores}
     for figure in (figures.draw_seeds(aucs, "three of 0.123456"),
                    figures.draw_roc({"0.25": (curves, member)}, "ROC, 0.8125", bands=True),
                    figures.draw_histogram(scores / 100, member, "SR2 0.375"),

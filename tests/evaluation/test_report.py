@@ -105,7 +105,7 @@ def test_tables_hold_the_numbers_of_the_result_files(one):
 def test_the_most_exposed_members_come_with_picture_class_and_scores(one):
     run, page = one
     head, *rows = page.table("RMIA score (share of non-members as high)")
-    assert head == ["index", "picture", "class", "original", "pruned 0.9", "cluster 4"] and len(rows) == 12
+    assert head == ["index", "picture", "class", "original", "pruned 90%", "4 centroids"] and len(rows) == 12
     data = sets.load("digits", image_size=8)
     index, member, found = attack_scores(run, ORIGINAL, "NR", ["RMIA"])
     best = max(found["RMIA"][member])
@@ -141,8 +141,8 @@ def test_deviations_say_what_was_less_than_the_appendix(one):
     text = one[1].text
     for sentence in ("Each model has 598 members; the design has 20,000.", "Seeds: 1. Shadow models: 1.",
                      "original: 3 epochs at learning rate 0.01; the appendix has 100 at 0.1.",
-                     "cluster 4: 3 epochs at learning rate 0.01; the appendix has 30 at 0.00001.",
-                     "SAMIA is left out for original, pruned 0.9, cluster 4", "allows 0 false positive(s) among 300"):
+                     "4 centroids: 3 epochs at learning rate 0.01; the appendix has 30 at 0.00001.",
+                     "SAMIA is left out for original, pruned 90%, 4 centroids", "allows 0 false positive(s) among 300"):
         assert sentence in text
 
 
@@ -170,7 +170,7 @@ def test_the_seeds_show_samia_where_a_run_has_it(tmp_path, scored_run, made_up):
     scored = {"SAMIA": scored["RMIA"], **scored}
     made_up.scores(run, ORIGINAL, "NR", {name: (one.scores, one.decisions) for name, one in scored.items()})
     rows = report_parts.main_rows(run)
-    assert rows["SAMIA, original"] == nr(run)["SAMIA"] and "SAMIA, pruned 0.9" not in rows
+    assert rows["SAMIA, original"] == nr(run)["SAMIA"] and "SAMIA, pruned 90%" not in rows
     assert rows["SAMIA, original"]["auc"] == rows["RMIA, original"]["auc"]
 
 
