@@ -142,11 +142,10 @@ def effect(found):
 
 # Files.
 
-def table(run):
-    """The claims' Table from claims.json; None where there is none, or its run's results have changed since."""
-    saved = together.read_judged(run, "claims.json", "evaluation.claims",
-                                 lambda saved: saved.get("format") == FORMAT and saved["runs"][0]["results"])
-    return None if saved is None else table_of(saved)
+def judged(run):
+    """The values of claims.json; None where there is none, or its run's results have changed since."""
+    return together.read_judged(run, "claims.json", "evaluation.claims",
+                                lambda saved: saved.get("format") == FORMAT and saved["runs"][0]["results"])
 
 
 def main(argv=None):

@@ -57,7 +57,7 @@ def screen_table(saved):
     kept = ["claim", "what", "judged by", "hardest against", "difference", "p Holm", "verdict"]
     narrow = lines(saved, "auc")[kept]
     # SR always has the original beside the version that is named.
-    narrow["hardest against"] = narrow["hardest against"].str.replace("original + ", "")
+    narrow["hardest against"] = narrow["hardest against"].str.replace("original + ", "").str.replace(" on ", ": ")
     blocks = {**best_block(saved, ["auc"]), "Verdicts": verdicts(saved), f"{METRICS['auc']}, in points": narrow}
     return Table("claims", _caption(saved), frame(saved), blocks)
 

@@ -1,4 +1,4 @@
-"""One self-contained report.html of a run from its saved results: tables, figures, exposed examples, deviations."""
+"""One self-contained report.html of a run from its saved results: the answer, tables, figures, deviations."""
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,25 +11,29 @@ from attacks.saved import read_configs, read_results
 from common.command import run as run_command
 from common.files import atomic
 from common.paths import ORIGINAL
-from evaluation import claims, differences, figures, report_parts
-from evaluation.evidence import check_together, read
-from evaluation.figures import SR_CURVE
+from evaluation import answer, claims, drawing, exposed, figures, report_parts
+from evaluation.claims_table import RULES
+from evaluation.evidence import check_together
+from evaluation.evidence import read as read_evidence
 from evaluation.names import short
 from evaluation.svg import svg
 from evaluation.tables import RATES, build
+from models import hints
 from models.arguments import parser
+from models.record import at_chance_lines
 
 OVERVIEW = tuple(RATES.values())
 HISTOGRAMS = ("metric_based_2", "train_based_2 (RF)", "RMIA")
-# A cell that is set as a number: "61.23", "+1.2 [0.4, 2.0]", "1,234 s", "-".
-NUMBER = r"-|[+<-]?[\d.,e-]+( s)?( \[[^\]]*\])?"
+# A cell that is set as a number: "61.23", "61.2 ±1.1", "+1.2 [0.4, 2.0]", "1,234 s", "-".
+NUMBER = r"-|[+<-]?[\d.,e-]+( s)?( ±[\d.]+)?( \[[^\]]*\])?"
 CLAIMS = {"C1": "NR: one model at a time", "C2": "SR: the original and one compressed model",
           "C3": "MR: several compressed models"}
 
 
-def section(anchor, heading, **parts):
-    """One section for the template; parts: facts, notes, tables, figures, exposed, sentences, whichever it has."""
-    return {"id": anchor, "heading": heading, **parts}
+def section(anchor, heading, brief, **parts):
+    """One section for the template; brief: its name in the contents; parts: facts, notes, tables, figures, cards,
+    sentences, whichever it has."""
+    return {"id": anchor, "heading": heading, "brief": brief, **parts}
 
 
 def block(caption, frame, folded=False):
@@ -38,10 +42,9 @@ def block(caption, frame, folded=False):
 
 
 def image(figure, alt):
-    """A figure as an inline picture for the template; one that is wide scrolls on a narrow screen."""
+    """A figure as an inline picture for the template."""
     # Percent-encoded: a quarter smaller than base64.
-    return {"data": quote(svg(figure), safe=" !$()*+,-./:;=?@_~"), "alt": alt,
-            "wide": figure.get_figwidth() > 5}
+    return {"data": quote(svg(figure), safe=" !$()*+,-./:;=?@_~"), "alt": alt}
 
 
 def of_table(table, overview=OVERVIEW):
@@ -51,29 +54,55 @@ def of_table(table, overview=OVERVIEW):
                                                  for heading, frame in table.blocks.items()]}
 
 
-def drawn(run, nr, sr):
-    """Sections of figures: ROC with bands, AUC by model, score histograms."""
-    panels = figures.roc_panels(run, (nr, sr))
-    curves = [image(figures.draw_roc({heading: panel}, "", bands=True),
-                    f"ROC curves on logarithmic axes with 95% bands, {heading}: {', '.join(panel[0])}")
+def first_screen(runs, judged):
+    """The answer for the template: sentence, figure, the three claims, what is at chance; judged: of claims.json."""
+    nothing = [f"{line}." for line in dict.fromkeys(
+        line for run in runs for line in at_chance_lines(run, [ORIGINAL]))]
+    if judged is None:
+        command = hints.module(runs[0].layout, "evaluation.claims")
+        return {"sentences": [f"The attacker's best and the claims are not judged yet: run {command}", *nothing],
+                "claims": [], "best": [], "rules": [], "figure": None}
+    found, rows = [answer.sentence(judged), *nothing], answer.rows(judged)
+    alone = [read_results(run, "NR").get(ORIGINAL, {"attacks": {}})["attacks"].get("RMIA") for run in runs]
+    figure = None
+    if rows and all(alone):
+        line = "RMIA on the original", sum(one["auc"] for one in alone) / len(alone)
+        figure = image(drawing.draw_answer(rows, line, "The attacker's best", answer.note(len(judged["runs"]))),
+                       "AUC of the attacker's best " + ", ".join(f"{row.label} {100 * row.mean:.1f}%" for row in rows)
+                       + f"; {line[0]} {100 * line[1]:.1f}%")
+    parts = [{**one, "tables": [block(caption, frame) for caption, frame in one["tables"].items()]}
+             for one in answer.claims(judged)]
+    best = [block(caption, frame) for caption, frame in answer.best(judged).items()]
+    return {"sentences": found, "figure": figure, "claims": parts, "best": best, "rules": answer.rules(RULES)}
+
+
+def drawn(run, found):
+    """Sections of figures: ROC with bands, AUC by model, score histograms; found: what `figures.read` gave."""
+    panels = figures.roc_panels(run, found)
+    curves = [image(drawing.draw_roc({heading: panel}, "", bands=True),
+                    f"ROC curves on logarithmic axes with 95% bands, {heading}; {'; '.join(panel[0])}")
               for heading, panel in panels.items()]
-    bars = image(figures.auc_figure(run, (nr, sr)),
-                 f"AUC with 95% intervals of {', '.join(figures.BARS)} on every model; the numbers are in C1 and C2")
-    found = [section("roc", "ROC curves", figures=curves, notes=[
+    bars = image(figures.auc_figure(run, found), "AUC with 95% intervals as bars, of every model, group and the "
+                                                 "attacker's best; the numbers are in the tables")
+    made = [section("roc", "ROC curves", "ROC", figures=curves, notes=[
         "Both axes are logarithmic, so the left edge is what an attacker reaches with hardly any false alarm. Bands: "
-        "95% of each curve's TPR at a given FPR, by bootstrap over members and non-members."]),
-        section("auc", "AUC against sparsity, bit width and centroids", figures=[bars])]
-    shown = [(f"{attack}, original", *_scores(run, ORIGINAL, "NR", nr[ORIGINAL], attack)) for attack in HISTOGRAMS
-             if ORIGINAL in nr and attack in nr[ORIGINAL]["attacks"]]
-    shown += [(f"{SR_CURVE}, original + {short(str(version))}", *_scores(run, version, "SR", sr[version], SR_CURVE))
-              for version in list(sr)[:1]]
+        "95% of each curve's TPR at a given FPR, by bootstrap over members and non-members. Two dots on a dotted line: "
+        "many rows of one score, which no threshold splits; the line is what a coin among them gets."]),
+        section("auc", "AUC by model, group and the attacker's best", "AUC", figures=[bars], notes=[
+            "Bars begin at a coin's 50%. The best is over all seeds that it was judged on, the rest of this run."
+            if found.judged else "Bars begin at a coin's 50%."])]
+    shown = [(f"{short(attack)}, original", *_scores(run, ORIGINAL, "NR", found.nr[ORIGINAL], attack))
+             for attack in HISTOGRAMS if ORIGINAL in found.nr and attack in found.nr[ORIGINAL]["attacks"]]
+    shown += [(f"{short(figures.SR_CURVE)}, original + {short(str(version))}",
+               *_scores(run, version, "SR", result, figures.SR_CURVE)) for version, result in list(found.sr.items())[:1]
+              if figures.SR_CURVE in result["attacks"]]
     if shown:
-        pictures = [image(figures.draw_histogram(scores, member, title), f"Scores of members and non-members: {title}")
+        pictures = [image(drawing.draw_histogram(scores, member, title), f"Scores of members and non-members: {title}")
                     for title, scores, member in shown]
-        found.append(section("scores", "Scores of members and non-members", figures=pictures, notes=[
+        made.append(section("scores", "Scores of members and non-members", "Scores", figures=pictures, notes=[
             "An attack tells members from non-members as far as the two shapes differ. The middle 98% of the scores "
             "make the axis; the first and last bar hold what lies beyond."]))
-    return found
+    return made
 
 
 def _scores(run, version, setting, result, attack):
@@ -81,25 +110,11 @@ def _scores(run, version, setting, result, attack):
     return scores[attack], member
 
 
-def exposed(run, nr, data_dir):
-    """The section on the members that stand out most; none where there are no such scores."""
-    data, why = report_parts.pictures(run, data_dir)
-    found = report_parts.exposed(run, nr, data)
-    if found is None:
-        return []
-    notes = [f"The {len(found['rows'])} members of the target with the highest {found['attack']} score on the "
-             "original, and their score on each model; in brackets the share of non-members that score as high or "
-             "higher: the false alarms that an attacker accepts who accuses this one. Chosen by their scores, among "
-             "members alone."]
-    return [section("exposed", "The members most exposed", exposed=found,
-                    notes=notes + ([f"Pictures are not shown: {why}."] if why else []))]
-
-
 def over_seeds(runs):
     """The section on several runs: mean, spread and each seed's value of the main rows; none for a single run."""
     if len(runs) < 2:
         return []
-    check_together([read(run) for run in runs])
+    check_together([read_evidence(run) for run in runs])
     seeds = [run.settings.seed for run in runs]
     each = [report_parts.main_rows(run) for run in runs]
     rows = {label: [found[label] for found in each] for label in each[0] if all(label in found for found in each)}
@@ -109,35 +124,35 @@ def over_seeds(runs):
     if all(metrics["tpr_resolvable"] for found in rows.values() for metrics in found):
         tables.append(block("TPR at 0.1% FPR (%)", report_parts.seeds_table(rows, seeds, "tpr")))
     points = {label: [metrics["auc"] for metrics in found] for label, found in rows.items()}
-    picture = image(figures.draw_seeds(points, f"AUC over {len(seeds)} seeds"),
+    picture = image(drawing.draw_seeds(points, f"AUC over {len(seeds)} seeds"),
                     "AUC of each attack, one point a seed, and the mean; the numbers are in the table")
-    return [section("seeds", "Over the seeds", tables=tables, figures=[picture], notes=[
-        f"Seeds {', '.join(map(str, seeds))}: everything was trained, split and attacked anew for each. Spread is the "
-        "standard deviation between seeds. The other sections, but for claims and protocol, are of the first run."])]
+    heading = f"Over seeds {', '.join(map(str, seeds))}"
+    return [section("seeds", heading, "Seeds", tables=tables, figures=[picture], notes=[
+        "Everything was trained, split and attacked anew for each seed. Spread is the standard deviation between the "
+        f"seeds. The sections below, but for the protocol's, are details of seed {seeds[0]}."])]
 
 
-def sections(runs, data_dir=None):
-    """Every section that the files of these runs allow, the first run's in detail."""
-    run = runs[0]
-    configs, nr, sr = read_configs(run), read_results(run, "NR"), read_results(run, "SR")
-    tables = {table.name: table for table in build(run)}
-    found = [section("run", "What was run", facts=report_parts.facts(run, configs), tables=[
-        block("How the target's models were made", report_parts.stages(run, configs), True)] if configs else [])]
+def sections(runs, judged, data_dir=None):
+    """Every section that the files of these runs allow: over the seeds, then the first run's in detail."""
+    run, found = runs[0], over_seeds(runs)
+    configs, tables = read_configs(run), {table.name: table for table in build(run)}
     if "models" in tables:
-        found.append(section("models", "The models", **of_table(tables["models"])))
-    verdicts, ablation = claims.table(run), differences.table(run)
-    if verdicts is not None:
-        found.append(section("claims", "The claims and their verdicts", **of_table(verdicts, overview=["Verdicts"])))
-    found += over_seeds(runs)
-    found += [section(name.lower(), f"{name}, {heading}", **of_table(tables[name]))
+        found.append(section("models", "The models", "Models", **of_table(tables["models"])))
+    found += [section(name.lower(), f"{name}, {heading}", name, **of_table(tables[name]))
               for name, heading in CLAIMS.items() if name in tables]
+    nr, sr = read_results(run, "NR"), read_results(run, "SR")
     if nr or sr:
-        found += drawn(run, nr, sr)
-    found += exposed(run, nr, data_dir)
-    if ablation is not None:
-        found.append(section("ablation", "What the protocol is worth", **of_table(ablation)))
-    return [*found, section("deviations", "Deviations and limits",
-                            sentences=report_parts.deviations(runs, configs, nr))]
+        found += drawn(run, figures.read(run)._replace(judged=judged))
+    if ORIGINAL in nr:
+        found.append(section("exposed", "The members most exposed", "Exposed", **exposed.shown(run, nr, data_dir)))
+    ablation = report_parts.ablation(run)
+    if ablation:
+        found.append(section("ablation", "What the protocol is worth", "Protocol", notes=ablation["notes"], tables=[
+            block(*table) for table in ablation["tables"]]))
+    return [*found, section("run", "What was run", "Run", facts=report_parts.facts(run, configs), tables=[
+        block("How the target's models were made", report_parts.stages(run, configs), True)] if configs else []),
+        section("deviations", "Deviations and limits", "Limits",
+                sentences=report_parts.deviations(runs, configs, nr))]
 
 
 def page(runs, data_dir=None):
@@ -145,9 +160,10 @@ def page(runs, data_dir=None):
     folder = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(loader=folder, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.tests["number"] = lambda cell: re.fullmatch(NUMBER, str(cell)) is not None
+    judged = claims.judged(runs[0])
     return environment.get_template("report.html").render(
-        title=f"CompLeak: {figures.where_from(runs[0])}", sections=sections(runs, data_dir),
-        written=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"))
+        title=f"CompLeak: {figures.where_from(*runs)}", answer=first_screen(runs, judged),
+        sections=sections(runs, judged, data_dir), written=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"))
 
 
 def main(argv=None):

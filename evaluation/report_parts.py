@@ -1,26 +1,18 @@
-"""What the report says beside tables and curves: the run's facts, deviations, exposed examples, several seeds."""
-import base64
-import io
+"""What the report says beside tables and curves: the run's facts, deviations, the protocol, several seeds."""
 import statistics
 
-import numpy as np
 import pandas as pd
-from PIL import Image
 
-from attacks.saved import attack_scores, read_multi, read_results
+from attacks.saved import read_multi, read_results
 from common.errors import CompLeakError
-from common.paths import ORIGINAL
-from data import sets
-from evaluation.figures import BARS, SR_CURVE, saved_scores
+from evaluation import differences
+from evaluation.figures import BARS, SR_CURVE
 from evaluation.names import short
 from models import protocol
 from models.record import at_chance_lines
-from models.stage import load_data
 
 # The appendix's training, by technique: epochs, learning rate.
 APPENDIX = {None: (100, 0.1), "pruning": (30, 0.001), "quantization": (30, 0.001), "clustering": (30, 0.00001)}
-EXPOSED = 12
-EXPOSED_BY = ("RMIA", "metric_based_2")  # the first that the run has; named here, not picked by a result
 
 
 def facts(run, configs):
@@ -95,73 +87,45 @@ def _shorter(configs):
     return [f"{', '.join(names)}: {text}; the appendix has {asked}." for (text, asked), names in found.items()]
 
 
-# The members that stand out.
+# What the protocol is worth.
 
-def pictures(run, data_dir):
-    """(Dataset, "") of a run's pictures, or (None, why they are not at hand); nothing is downloaded."""
-    data_dir = data_dir or run.settings.data_dir
-    if run.layout.is_own:
-        return None, "pictures of models made elsewhere are not known to the run"
-    if not sets.at_hand(run.layout.dataset, data_dir, run_dir=run.layout.run_dir):
-        return None, f"{sets.DATASETS[run.layout.dataset].label} is not in data/datasets/; --data_dir names a copy"
-    try:
-        return load_data(run, data_dir, run.settings.data_label), ""
-    except CompLeakError as error:
-        return None, str(error)
-
-
-def exposed(run, nr, data):
-    """The members with the highest score on the original, and how they score on every model; None without such scores.
-
-    Returns {"attack", "columns": model names, "rows": [{"index", "label", "picture": PNG as base64 or None, "cells":
-    [{"score", "share": of non-members that score as high}]}]}, the most exposed first. data: a Dataset or None.
-    """
-    attack = next((name for name in EXPOSED_BY if name in nr.get(ORIGINAL, {"attacks": ()})["attacks"]), None)
-    if attack is None:
+def ablation(run):
+    """{"notes", "tables": [(caption, frame, folded)]} of ablation.json: what moved; the rest folded. None without."""
+    table = differences.table(run)
+    if table is None:
         return None
-    models = {version: result for version, result in nr.items() if attack in result["attacks"]}
-    scores = {version: saved_scores(run, version, "NR", result, [attack]) for version, result in models.items()}
-    index, member, found = attack_scores(run, ORIGINAL, "NR", [attack])
-    first = found[attack]
-    chosen = [row for row in np.argsort(-first, kind="stable") if member[row]][:EXPOSED]
-    labels = _labels(run, data)
-    rows = [{"index": int(index[row]), "label": labels(index[row]), "picture": _png(data, index[row]),
-             "cells": [{"score": f"{values[attack][row]:.4g}", "share": _share(values[attack], ~members, row)}
-                       for values, members in scores.values()]} for row in chosen]
-    return {"attack": attack, "columns": [short(str(version)) for version in scores], "rows": rows}
+    tables, still, place = [], {}, 0
+    for caption, text in table.blocks.items():
+        numbers = table.frame.iloc[place:place + len(text)]
+        place += len(text)
+        moved = (numbers[[f"{rate}_difference" for rate in differences.SHOWN]].abs() >= 5e-5).any(axis=1).to_numpy()
+        rates = [name for name in ("AUC (%)", "AUC seed by seed", "TPR at 0.1% FPR (%)", "ACC (%)") if name in text]
+        names = [_what(row) for row in text.to_dict("records")]
+        narrow = pd.DataFrame({"attack": names, **{rate: text[rate].to_numpy() for rate in rates}})
+        if moved.any():
+            tables.append((caption, narrow[moved], False))
+        if not moved.all():
+            still[caption.split(":")[0]] = narrow["attack"][~moved].tolist()
+    frame = pd.DataFrame([[choice, str(len(names)), ", ".join(names)] for choice, names in still.items()],
+                         columns=["choice", "rows", "what it does not move at all"])
+    return {"notes": [table.caption], "tables": [*tables, *([("What does not move", frame, True)] if still else [])]}
 
 
-def _share(scores, non_member, row):
-    return f"{100 * np.mean(scores[non_member] >= scores[row]):.2f}%"
-
-
-def _labels(run, data):
-    classes = run.settings.classes
-    if data is not None:
-        return lambda index: classes[data.labels[index]]
-    if not run.layout.file(ORIGINAL, "target", "queries.npz").exists():
-        return lambda index: "-"
-    queries = run.queries(ORIGINAL, "target")
-    return lambda index: classes[queries.labels[queries.rows(np.array([index]))[0]]]
-
-
-def _png(data, index):
-    if data is None:
-        return None
-    file = io.BytesIO()
-    Image.fromarray(data.images[index]).save(file, "PNG")
-    return base64.b64encode(file.getvalue()).decode()
+def _what(row):
+    if row["setting"] == "MR":
+        return f"MR, {row['attack']}"
+    return f"{short(row['attack'])}, {'original + ' if row['setting'] == 'SR' else ''}{short(row['model'])}"
 
 
 # Several seeds.
 
 def main_rows(run):
     """{attack and model in words: metrics}: a few NR attacks on every model, SR2's forest for every pair, every MR."""
-    found = {f"{name}, {short(str(version))}": result["attacks"][name]
+    found = {f"{short(name)}, {short(str(version))}": result["attacks"][name]
              for version, result in read_results(run, "NR").items()
              for name in ("SAMIA", *BARS) if name in result["attacks"]}
-    found |= {f"{SR_CURVE}, original + {short(str(version))}": result["attacks"][SR_CURVE]
-              for version, result in read_results(run, "SR").items()}
+    found |= {f"{short(SR_CURVE)}, original + {short(str(version))}": result["attacks"][SR_CURVE]
+              for version, result in read_results(run, "SR").items() if SR_CURVE in result["attacks"]}
     try:
         found |= {f"MR, {name}": metrics for name, metrics in read_multi(run)["attacks"].items()}
     except CompLeakError as error:

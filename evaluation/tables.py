@@ -106,7 +106,7 @@ def readable(frame):
     """The labels of a claim's frame, then ACC, AUC and TPR as text: per cent with 95% intervals; empty stays empty."""
     if frame.empty:
         return frame
-    text = frame.loc[:, : "attack"].copy()
+    text = frame.loc[:, : "attack"].map(short)
     for rate, heading in RATES.items():
         text[heading] = [_cell(row, rate) for row in frame.to_dict("records")]
     return text
@@ -145,12 +145,12 @@ def _brief(row, rate):
 def details(frame, by):
     """{heading: frame of text with intervals}, one block for each value of the column `by`."""
     text = readable(frame)
-    return {name: text[frame[by] == name].drop(columns=by) for name in frame[by].unique()}
+    return {short(name): text[frame[by] == name].drop(columns=by) for name in frame[by].unique()}
 
 
 def models_text(frame):
     """The models' frame as text: per cent and MB (10^6 bytes)."""
-    text = pd.DataFrame({"model": frame["model"], "compression": frame["compression"]})
+    text = pd.DataFrame({"model": frame["model"].map(short), "compression": frame["compression"]})
     for key, heading in (("accuracy_in", "members (%)"), ("accuracy_out", "non-members (%)"),
                          ("before_in", "members before (%)"), ("before_out", "non-members before (%)")):
         text[heading] = list(map(_per_cent, frame[key]))

@@ -140,12 +140,14 @@ def scored_run():
         rng, index = np.random.default_rng(seed), np.sort(split.target.evaluation)
         member, known_to_all = np.isin(index, split.target.members), rng.normal(size=len(index))
         labels = data.labels if data else rng.integers(10, size=n)
+        on_shadow = np.concatenate([np.isin(np.sort(one.evaluation), one.members) for one in split.shadows])
 
         def attacked(version, setting, names, shift, **groups):
             scores = {name: np.exp(0.5 * (known_to_all + rng.normal(size=len(index)) + shift * member))
                       for name in names}
-            save_scores(run, version, setting, {name: (values, values > 1.3) for name, values in scores.items()},
-                        **groups)
+            seen = {name: rng.normal(size=len(on_shadow)) + shift * on_shadow for name in names}
+            save_scores(run, version, setting, {name: (values, values > 1.3, seen[name])
+                                                for name, values in scores.items()}, shadow_member=on_shadow, **groups)
 
         for version in versions:
             for world in split.worlds:

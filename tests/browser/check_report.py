@@ -2,6 +2,7 @@
 import base64
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -10,16 +11,22 @@ import pytest
 import websocket
 
 from data import sets
-from evaluation import report
+from evaluation import claims, report
 
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
          "--disable-component-update", "--disable-background-networking",
          "--remote-debugging-port=0", "--remote-allow-origins=*")
 PATIENCE = 120  # seconds: a busy machine starts a browser slowly
 WIDTHS = {"desktop": 1280, "phone": 390}
+FIRST = """JSON.stringify({
+  bottoms: [...document.querySelectorAll(".lede, .answer figure, .claim")].map(part =>
+      part.getBoundingClientRect().bottom),
+  paper: getComputedStyle(document.body).backgroundColor, ink: getComputedStyle(document.body).color})"""
 LOOK = """JSON.stringify({
   window: innerWidth, width: document.documentElement.clientWidth, needs: document.documentElement.scrollWidth,
   tables: [...document.querySelectorAll("table")].map(table => [table.caption.textContent, table.rows.length]),
+  points: [...document.querySelectorAll(".claim thead th:nth-child(2), .shares thead th:last-child")].map(part =>
+      part.getBoundingClientRect().right),
   boxed: [...document.querySelectorAll("table")].every(table => table.parentElement.className == "wide"),
   beyond: [...document.querySelectorAll("body *")].filter(part => !part.parentElement.closest(".wide")
       && part.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
@@ -75,12 +82,15 @@ def written(tmp_path_factory, scored_run):
     label = "<script>throw 1</script> digits of a name that is rather long for a narrow screen"
     for seed in range(3):
         layout = scored_run(folder / f"seed_{seed}", seed=seed, label=label, data=data)
-    report.main(["--dataset_name", "digits", "--run_dir", *(str(folder / f"seed_{seed}") for seed in range(3))])
+    flags = ["--dataset_name", "digits", "--run_dir", *(str(folder / f"seed_{seed}") for seed in range(3))]
+    claims.main(flags)
+    report.main(flags)
     return folder / "seed_0" / layout.root().relative_to(layout.run_dir) / "report.html"
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("device", WIDTHS)
-def test_report_at_this_width(browser, written, device):
+def test_report_at_this_width(browser, written, device, scheme):
     address, path = browser
     target = Page(address + path).ask("Target.createTarget", url="about:blank")["targetId"]
     page, width = Page(f"{address}/devtools/page/{target}"), WIDTHS[device]
@@ -88,12 +98,21 @@ def test_report_at_this_width(browser, written, device):
         page.ask(f"{domain}.enable")
     page.ask("Emulation.setDeviceMetricsOverride", width=width, height=844, deviceScaleFactor=1,
              mobile=device == "phone")
+    page.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
     page.ask("Page.navigate", url=written.as_uri())
     page.wait_for("Page.loadEventFired")
+    first = json.loads(page.ask("Runtime.evaluate", expression=FIRST)["result"]["value"])
+    save_screenshot(page, written.with_name(f"{device}-{scheme}-first.png"), whole=False)
+    # The sentence, the figure and the three claims are on the first screen.
+    assert len(first["bottoms"]) == 5 and max(first["bottoms"]) <= 844, first
+    light = [sum(map(int, re.findall(r"\d+", first[name]))) > 3 * 128 for name in ("paper", "ink")]
+    assert light == [scheme == "light", scheme == "dark"]
     page.ask("Runtime.evaluate", expression="document.querySelectorAll('details').forEach(part => part.open = true)")
     seen = json.loads(page.ask("Runtime.evaluate", expression=LOOK)["result"]["value"])
-    save_screenshot(page, written.with_name(f"{device}.png"))
+    save_screenshot(page, written.with_name(f"{device}-{scheme}.png"))
     # clientWidth is the window less a scroll bar.
+    # Verdicts, and the exposed members' last version, need no scrolling.
+    assert len(seen["points"]) >= 4 and max(seen["points"]) <= seen["width"], seen["points"]
     assert seen["window"] == width and seen["needs"] <= seen["width"] and not seen["beyond"], seen
     assert len(seen["tables"]) > 10 and all(caption and rows > 1 for caption, rows in seen["tables"]) and seen["boxed"]
     assert len(seen["pictures"]) > 12 and all(natural > 0 and alt for natural, alt in seen["pictures"])
@@ -105,10 +124,10 @@ def test_report_at_this_width(browser, written, device):
     assert asked <= {"file", "data"}
 
 
-def save_screenshot(page, path):
-    """The whole page as PNG; with COMPLEAK_SCREENSHOTS also into that folder, to be looked at."""
-    shot = page.ask("Page.captureScreenshot", format="png", captureBeyondViewport=True)
+def save_screenshot(page, path, whole=True):
+    """The page, or what of it is on the screen, as PNG; with COMPLEAK_SCREENSHOTS also into that folder."""
+    shot = page.ask("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
     path.write_bytes(base64.b64decode(shot["data"]))
-    assert path.stat().st_size > 50_000
+    assert path.stat().st_size > 20_000
     if os.environ.get("COMPLEAK_SCREENSHOTS"):
         shutil.copy(path, os.environ["COMPLEAK_SCREENSHOTS"])

@@ -173,7 +173,7 @@ def test_attacks_that_see_nothing_decide_nothing(make_run, tmp_path):
 
 def test_table_holds_every_comparison_and_the_rules(two_seeds):
     (run, _), saved, _ = two_seeds
-    table, folder = claims.table(run), run.layout.tables
+    table, folder = claims_table.table_of(claims.judged(run)), run.layout.tables
     assert table.name == "claims" and len(table.frame) == len(saved["comparisons"])
     csv = pd.read_csv(folder / "claims.csv")
     assert list(csv["difference"]) == pytest.approx([row["difference"] for row in saved["comparisons"]])
@@ -192,13 +192,13 @@ def test_table_holds_every_comparison_and_the_rules(two_seeds):
     assert (line["verdict"], line["supported"]) == ("contradicted", f"{2 * len(NR) - 2} of {2 * len(NR)}")
 
 
-def test_table_is_none_without_claims_and_after_results_have_changed(make_run, tmp_path, capsys):
+def test_nothing_is_judged_without_claims_and_after_results_have_changed(make_run, tmp_path, capsys):
     run = make_run(tmp_path / "run", versions=[ORIGINAL, Version("pruning", "0.9")], non_members=300)
-    assert claims.table(run) is None
+    assert claims.judged(run) is None
     run_main(run)
     path = run.layout.result(ORIGINAL, "NR.json")
     path.write_text(path.read_text() + " ")
-    assert claims.table(run) is None
+    assert claims.judged(run) is None
     assert "run python -m evaluation.claims --dataset_name digits" in capsys.readouterr().out
 
 

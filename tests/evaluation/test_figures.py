@@ -15,7 +15,8 @@ from common.files import save_arrays, write_json
 from common.metrics import auc, roc, tpr_at_fpr
 from common.paths import ORIGINAL, Layout, Version
 from data.splits import make_split, to_json
-from evaluation import figures
+from evaluation import claims, drawing, figures
+from evaluation.best import SETTINGS
 from evaluation.names import short
 from evaluation.svg import svg
 from models.compression import paper_versions
@@ -57,9 +58,14 @@ def lines(axes):
     return {line.get_label(): line for line in axes.lines}
 
 
+def labelled(axes):
+    """The labels of the curves that a legend names."""
+    return [label for label in lines(axes) if not label.startswith("_")]
+
+
 def test_roc_has_logarithmic_axes_the_diagonal_and_the_curve():
     scores, member = sample(0)
-    (axes,) = figures.draw_roc({"one": ({"attack": scores}, member)}, "title").axes
+    (axes,) = drawing.draw_roc({"one": ({"attack": scores}, member)}, "title").axes
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     assert axes.get_xlim() == axes.get_ylim() == (1 / 2000, 1)
     assert "false positive rate" in axes.get_xlabel() and "true positive rate" in axes.get_ylabel()
@@ -78,49 +84,90 @@ def test_roc_has_logarithmic_axes_the_diagonal_and_the_curve():
 @pytest.mark.parametrize(("n", "floor", "resolvable"), [(50, 1 / 50, False), (1000, 1e-3, True), (20_000, 1e-4, True)])
 def test_roc_axes_begin_where_the_data_do(n, floor, resolvable):
     scores, member = sample(1, n)
-    (axes,) = figures.draw_roc({"one": ({"attack": scores}, member)}, "title").axes
+    (axes,) = drawing.draw_roc({"one": ({"attack": scores}, member)}, "title").axes
     assert axes.get_xlim()[0] == floor
     assert ("0.1% FPR" in lines(axes)) == resolvable
 
 
-def test_styles_tell_all_curves_apart():
-    labels = [short(str(version)) for version in paper_versions()[1:]]
-    styles = figures.styles(labels)
-    assert len({tuple(style.values()) for style in styles.values()}) == len(labels)
-    assert len({styles[label]["color"] for label in labels[:4]}) == 1
-    assert len({style["color"] for style in figures.styles(figures.NR_CURVES).values()}) == len(figures.NR_CURVES)
+def test_an_attack_has_one_colour_everywhere_and_styles_tell_all_curves_apart():
+    labels = [f"SR2 RF, {short(str(version))}" for version in paper_versions()[1:]]
+    looks = drawing.styles(["RMIA, original alone", *labels, "best on one model: x", "best with several: y"])
+    assert len({tuple(look.values()) for look in looks.values()}) == len(looks)
+    assert [looks["RMIA, original alone"]] == list(drawing.styles(["RMIA, original"]).values())
+    assert len({looks[label]["color"] for label in labels[:4]}) == 1
+    assert looks["best on one model: x"]["color"] == looks["best with several: y"]["color"] == (0, 0, 0)
+    drawn = [short(name) for name in (*figures.NR_CURVES, *figures.BARS)] + ["MR", "best"]
+    assert len({drawing.COLOURS[name] for name in drawn}) == len(set(drawn)) == len(drawing.COLOURS)
 
 
-def test_auc_bars_stand_on_chance_and_keep_their_places():
-    models = {"original": {"RMIA": (0.7, 0.69, 0.72)},
-              "pruning_0.9": {"RMIA": (0.6, 0.58, 0.61), "SR2 (RF)": (0.45, 0.4, 0.5)}}
-    (axes,) = figures.draw_auc(models, "title").axes
-    bars = {container.get_label(): container for container in axes.containers if hasattr(container, "patches")}
-    tops = {name: [bar.get_y() + bar.get_height() for bar in container] for name, container in bars.items()}
-    assert list(tops) == ["RMIA", "SR2 (RF)"]
-    np.testing.assert_allclose(tops["RMIA"], [70, 60])
-    np.testing.assert_allclose(tops["SR2 (RF)"], [45])
-    assert all(bar.get_y() == 50 for container in bars.values() for bar in container)
-    first, second = (bar.get_x() for bar in bars["RMIA"])
-    assert second - first == pytest.approx(1)
-    (segments, *_) = bars["RMIA"].errorbar.lines[2]
-    np.testing.assert_allclose([segment[:, 1] for segment in segments.get_segments()], [[69, 72], [58, 61]])
-    assert "%" in axes.get_ylabel() and set(lines(axes)["chance"].get_ydata()) == {50}
-    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["original", "pruned\n0.9"]
+def test_auc_bars_stand_on_chance_beside_a_line():
+    rows = {"original": {"RMIA": (0.7, 0.69, 0.72)},
+            "pruned 90%": {"RMIA": (0.6, 0.58, 0.61), "SR2 RF": (0.45, 0.4, 0.5)}}
+    (axes,) = drawing.draw_auc(rows, "title", ("RMIA, original alone", 0.7)).axes
+    bars = [container for container in axes.containers if hasattr(container, "patches")]
+    assert [container.get_label() for container in bars] == ["RMIA", "RMIA", "SR2 RF"]
+    np.testing.assert_allclose([bar.get_x() + bar.get_width() for container in bars for bar in container], [70, 60, 45])
+    assert all(bar.get_x() == 50 for container in bars for bar in container)
+    assert bars[0][0].get_facecolor()[:3] == bars[1][0].get_facecolor()[:3] != bars[2][0].get_facecolor()[:3]
+    (segment,) = bars[0].errorbar.lines[2][0].get_segments()
+    np.testing.assert_allclose(segment[:, 0], [69, 72])
+    assert set(lines(axes)["chance"].get_xdata()) == {50} and "%" in axes.get_xlabel()
+    np.testing.assert_allclose(lines(axes)["RMIA, original alone"].get_xdata(), 70)
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == list(rows)
+
+
+def test_many_rows_of_one_score_are_drawn_as_a_tie():
+    member = np.arange(2000) < 1000
+    scores = np.arange(2000) % 1000 + 0.5 * member
+    scores[np.r_[300:600, 1300:1500]] = 400
+    (axes,) = drawing.draw_roc({"one": ({"attack": scores}, member)}, "title").axes
+    (tie,) = [line for line in axes.lines if line.get_linestyle() == ":" and line.get_label().startswith("_")]
+    np.testing.assert_allclose([tie.get_xdata()[[0, -1]], tie.get_ydata()[[0, -1]]], [[0.5, 0.7], [0.4, 0.7]])
+    np.testing.assert_allclose(np.diff(tie.get_ydata()) / np.diff(tie.get_xdata()), 1.5)
+    curve = lines(axes)["attack"]
+    assert np.isnan(curve.get_xdata()).sum() == 1
+    broken = np.flatnonzero(np.isnan(curve.get_xdata()))[0]
+    assert (curve.get_xdata()[broken - 1], curve.get_xdata()[broken + 1]) == (0.5, 0.7)
+
+
+def test_rows_of_the_answer_show_mean_interval_and_seeds():
+    rows = [drawing.Row("on one model", "RMIA on int8", 0.65, [0.6, 0.7], [0.63, 0.67]),
+            drawing.Row("released", "SR2 RF", 0.85, [0.84, 0.86], [0.85], True)]
+    (axes,) = drawing.draw_answer(rows, ("RMIA on the original", 0.64), "title", "bars").axes
+    words = [text.get_text() for text in axes.texts]
+    assert words == ["on one model: RMIA on int8", "65.0 [60.0, 70.0]", "released: SR2 RF", "85.0 [84.0, 86.0]"]
+    assert "RMIA on the original, 64.0" in axes.get_title()
+    np.testing.assert_allclose([line.get_xdata() for line in axes.lines if line.get_marker() == "."], [[63, 67]])
 
 
 def test_figures_of_a_run_show_its_scores(make_run):
     run, member = make_run()
     nr, sr, mr = figures.roc_figure(run).axes
-    assert set(lines(nr)) == {"chance", *figures.NR_CURVES}
-    assert set(lines(sr)) == {"chance", "pruned 90%"}
-    assert set(lines(mr)) == {"chance", "pair, with", "pair, without"}
+    assert set(labelled(nr)) == {"chance", *(f"{short(name)}, original" for name in figures.NR_CURVES)}
+    assert set(labelled(sr)) == {"chance", figures.ALONE, "SR2 RF, pruned 90%"}
+    assert set(labelled(mr)) == {"chance", figures.ALONE, "MR, pair, with", "MR, pair, without"}
     scores, _ = sample(1, member=member)
     assert member.sum() == 67
-    np.testing.assert_array_equal(lines(sr)["pruned 90%"].get_ydata(), np.maximum(roc(scores, member)[1], 1 / 67))
+    curve = lines(sr)["SR2 RF, pruned 90%"].get_ydata()
+    np.testing.assert_array_equal(curve[~np.isnan(curve)], np.maximum(roc(scores, member)[1], 1 / 67))
     (axes,) = figures.auc_figure(run).axes
-    sr_bar = next(bars for bars in axes.containers if bars.get_label() == "SR2 (RF)")
-    assert [bar.get_y() + bar.get_height() for bar in sr_bar] == pytest.approx([100 * auc(scores, member)])
+    (bar,) = next(bars for bars in axes.containers if bars.get_label() == "SR2 RF")
+    assert bar.get_x() + bar.get_width() == pytest.approx(100 * auc(scores, member))
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["original", "pruned 90%", "pair"]
+
+
+def test_the_attackers_best_stands_in_every_panel_and_in_the_bars(tmp_path, scored_run):
+    run = scored_run(tmp_path, versions=(ORIGINAL, PRUNED, CLUSTERED))
+    claims.main(["--run_dir", str(tmp_path), "--dataset_name", "digits"])
+    best = claims.judged(run)["best"]
+    nr, sr, mr = (labelled(axes) for axes in figures.roc_figure(run).axes)
+    of = {setting: f"best {words}: {short(best['chosen'][0][setting]['attack'].removeprefix('MR of '))}"
+          for setting, words in SETTINGS.items()}
+    assert of["NR"] in nr and {of["NR"], of["SR"]} <= set(sr) and {of["NR"], of["MR"]} <= set(mr)
+    curve = lines(figures.roc_figure(run).axes[1])[of["SR"]]
+    assert tuple(curve.get_color()) == (0, 0, 0)
+    rows = [tick.get_text() for tick in figures.auc_figure(run).axes[0].get_yticklabels()]
+    assert rows[-3:] == [f"best {words}" for words in SETTINGS.values()]
 
 
 def test_main_writes_png_files_of_a_moderate_size(make_run, tmp_path):
@@ -134,7 +181,7 @@ def test_main_writes_png_files_of_a_moderate_size(make_run, tmp_path):
 
 def test_missing_settings_leave_their_panels_out(make_run, capsys):
     (axes,) = figures.roc_figure(make_run(["NR"])[0]).axes
-    assert axes.get_title() == "NR, original"
+    assert axes.get_title() == "NR: the original"
     out = capsys.readouterr().out.splitlines()
     assert len(out) == 3 and "python CompLeakNR.py" in out[0] and "python CompLeakSR.py" in out[1]
     assert "python -m attacks.mr" in out[2]
@@ -159,12 +206,13 @@ def test_scores_of_another_run_are_refused(make_run):
 def test_visible_points_lie_on_the_curve_and_near_every_point_of_it():
     rng = np.random.default_rng(0)
     member = np.arange(20_000) < 10_000
-    fpr, tpr = (np.maximum(rate, 1e-4) for rate in figures.roc(rng.normal(size=20_000) + member, member))
-    few = np.array(figures.visible(fpr, tpr, 1e-4))
+    fpr, tpr = (np.maximum(rate, 1e-4) for rate in roc(rng.normal(size=20_000) + member, member))
+    kept = drawing.visible(fpr, tpr, 1e-4)
+    few = np.array([fpr[kept], tpr[kept]])
     assert few.shape[1] < 0.1 * len(fpr) and few[:, 0].tolist() == [fpr[0], tpr[0]] and few[:, -1].tolist() == [1, 1]
     assert {tuple(point) for point in few.T} <= set(zip(fpr, tpr, strict=True))
     gaps = [np.abs(np.log(few.T) - np.log([x, y])).max(1).min() for x, y in zip(fpr[::50], tpr[::50], strict=True)]
-    assert max(gaps) < -np.log(1e-4) / figures.CELLS
+    assert max(gaps) < -np.log(1e-4) / drawing.CELLS
 
 
 def test_an_svg_says_what_was_drawn_and_shortens_coordinates_alone(monkeypatch):
@@ -179,10 +227,10 @@ def test_an_svg_says_what_was_drawn_and_shortens_coordinates_alone(monkeypatch):
     scores, member = sample(0)
     aucs = {"pruned 95%": [0.4996, 0.5003], "at x=\"0.125\" & <b>  0.0625": [0.4998, 0.5001]}
     curves = {"pruned 95%": scores, "x 1.875": -scores}
-    for figure in (figures.draw_seeds(aucs, "three of 0.123456"),
-                   figures.draw_roc({"0.25": (curves, member)}, "ROC, 0.8125", bands=True),
-                   figures.draw_histogram(scores / 100, member, "SR2 0.375"),
-                   figures.draw_auc({"pruning_0.95": {"RMIA": (0.55, 0.54, 0.56)}}, "title 0.123")):
+    for figure in (drawing.draw_seeds(aucs, "three of 0.123456"),
+                   drawing.draw_roc({"0.25": (curves, member)}, "ROC, 0.8125", bands=True),
+                   drawing.draw_histogram(scores / 100, member, "SR2 0.375"),
+                   drawing.draw_auc({"pruned 95%": {"RMIA": (0.55, 0.54, 0.56)}}, "title 0.123")):
         said.clear()
         page = ElementTree.fromstring(svg(figure))
         shown = ["".join(text.itertext()) for text in page.iter("{http://www.w3.org/2000/svg}text")]

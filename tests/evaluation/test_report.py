@@ -3,17 +3,15 @@ import json
 from html.parser import HTMLParser
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from attacks.results import Results
-from attacks.saved import attack_scores
+from attacks.saved import attack_scores, read_results
 from common.errors import UsageError
 from common.files import save_arrays, write_json
 from common.paths import ORIGINAL, Layout, Version
 from data import cache, sets
-from evaluation import report, report_parts
-from evaluation.tables import Table
+from evaluation import exposed, report, report_parts
 from models.compression import paper_versions
 from models.run import Run
 
@@ -97,35 +95,60 @@ def test_page_is_self_contained_and_nothing_from_files_is_markup(one):
 def test_tables_hold_the_numbers_of_the_result_files(one):
     run, page = one
     head, *rows = page.table("AUC (%)")
-    assert head == ["model", "metric1", "metric2", "train2 RF", "RMIA"]
-    for version, row in zip(SOME, rows, strict=True):
-        assert row[1:] == [f"{100 * metrics['auc']:.2f}" for metrics in nr(run, version).values()]
+    assert head == ["attack", "original", "pruned 90%", "4 centroids"]
+    assert [row[0] for row in rows] == ["metric1", "metric2", "train2 RF", "RMIA"]
+    for place, version in enumerate(SOME, 1):
+        for row, metrics in zip(rows, nr(run, version).values(), strict=True):
+            assert row[place].startswith(f"{100 * metrics['auc']:.1f} ±")
 
 
-def test_the_most_exposed_members_come_with_picture_class_and_scores(one):
+EXPOSED = "The members most exposed: non-members that score as high, per cent"
+
+
+def test_the_most_exposed_members_come_with_picture_class_and_shares(one):
     run, page = one
-    head, *rows = page.table("RMIA score (share of non-members as high)")
-    assert head == ["index", "picture", "class", "original", "pruned 90%", "4 centroids"] and len(rows) == 12
+    head, *rows = page.table(EXPOSED)
+    assert head == ["member", "original", "pruned 90%", "4 centroids"] and len(rows) == 12
     data = sets.load("digits", image_size=8)
     index, member, found = attack_scores(run, ORIGINAL, "NR", ["RMIA"])
     best = max(found["RMIA"][member])
-    assert rows[0][3].startswith(f"{best:.4g} (")
     share = 100 * (found["RMIA"][~member] >= best).mean()
-    assert rows[0][3].endswith(f"({share:.2f}%)")
+    assert share < 1 and rows[0][1] == f"{share:.2f}"
     members = set(index[member].tolist())
     for row in rows:
-        assert int(row[0]) in members and row[2] == str(data.labels[int(row[0])])
+        number, label = row[0].strip().split(", ")
+        assert int(number) in members and label == str(data.labels[int(number)])
     pictures = [attributes for tag, attributes in page.attributes if tag == "img" and "image/png" in attributes["src"]]
-    assert [picture["alt"].split()[1].strip(",") for picture in pictures] == [row[0] for row in rows]
+    assert [picture["alt"].split()[1] for picture in pictures] == [row[0].strip().split()[0] for row in rows]
+    assert exposed.MEANING in page.text and "highest RMIA score on the original" in page.text
+
+
+def test_members_are_named_as_tied_and_not_shown_by_an_attack_at_chance(tmp_path, scored_run, made_up):
+    run = scored_run(tmp_path, versions=SOME[:2])
+    index, member, scored = Results(run, ORIGINAL, "NR").scored(nr(run))
+
+    def attacked(**changed):
+        run.layout.result(ORIGINAL, "NR.json").unlink()
+        found = {name: (changed.get(name, one.scores), one.decisions) for name, one in scored.items()}
+        made_up.scores(run, ORIGINAL, "NR", found)
+        return exposed.shown(run, read_results(run, "NR"), None)
+
+    tied = np.where(member & (np.cumsum(member) <= 40), 1e6, scored["RMIA"].scores)
+    assert "40 members tie at the lowest score shown, of which the first 12 by index" in attacked(RMIA=tied)["notes"][1]
+    blind = np.random.default_rng(0).permutation(len(index)).astype(float)
+    second = attacked(RMIA=blind)
+    assert "highest metric2 score" in second["notes"][1] and len(second["cards"]["rows"]) == 12
+    nobody = attacked(RMIA=blind, metric_based_2=blind)
+    assert "cards" not in nobody and "no attack of RMIA and metric_based_2 is told from chance" in nobody["notes"][0]
 
 
 def test_without_the_data_there_are_indices_classes_and_one_line(tmp_path, scored_run):
     run = scored_run(tmp_path, versions=SOME)
     page, answers = written([run]), run.queries(ORIGINAL, "target")
-    rows = page.table("RMIA score (share of non-members as high)")[1:]
-    assert len(rows) == 12 and all(row[1] == "-" for row in rows)
-    at = answers.rows(np.array([int(row[0]) for row in rows]))
-    assert [row[2] for row in rows] == [str(label) for label in answers.labels[at]]
+    rows = [row[0].strip().split(", ") for row in page.table(EXPOSED)[1:]]
+    assert len(rows) == 12 and "picture" not in page.text
+    at = answers.rows(np.array([int(index) for index, _ in rows]))
+    assert [label for _, label in rows] == [str(label) for label in answers.labels[at]]
     assert f"Pictures are not shown: digits is not the data that {run.path} was made from: name the same" in page.text
 
 
@@ -133,7 +156,7 @@ def test_nothing_is_downloaded_for_the_report(tmp_path, scored_run, monkeypatch)
     monkeypatch.setattr(cache, "FOLDER", tmp_path / "empty")
     root = scored_run(tmp_path, versions=SOME[:1]).layout.root()
     root.rename(root.with_name("cifar10_resnet18"))
-    data, why = report_parts.pictures(Run(Layout(tmp_path, "cifar10", "resnet18")), None)
+    data, why = exposed.pictures(Run(Layout(tmp_path, "cifar10", "resnet18")), None)
     assert data is None and "CIFAR-10 is not in data/datasets/" in why
 
 
@@ -152,6 +175,7 @@ def test_several_seeds_show_mean_spread_and_points(tmp_path, scored_run):
     head, *rows = page.table("AUC (%)")
     assert head == ["attack", "mean", "spread", "seed 4", "seed 7"]
     values = [100 * nr(run)["RMIA"]["auc"] for run in runs]
+    assert page.headings[0].endswith("seeds 4, 7") and page.headings[1] == "Over seeds 4, 7"
     row = next(row for row in rows if row[0] == "RMIA, original")
     spread = abs(values[0] - values[1]) / 2**0.5
     assert row[1:] == [f"{number:.2f}" for number in (sum(values) / 2, spread, *values)]
@@ -181,18 +205,6 @@ def test_runs_that_differ_in_more_than_the_seed_are_refused(tmp_path, scored_run
     edit_json(runs[1].path, run={**json.loads(runs[1].path.read_text())["run"], "augment": False})
     with pytest.raises(UsageError, match="augment"):
         written(runs)
-
-
-def test_verdicts_and_ablation_are_shown_where_they_are(one, monkeypatch):
-    frame = pd.DataFrame({"claim": ["C1"], "verdict": ["undecided <b>"]})
-    for module, name in ((report.claims, "Verdicts"), (report.differences, "released: queries")):
-        monkeypatch.setattr(module, "table", lambda run, name=name: Table("x", "Judged.", frame, {name: frame}))
-    page = Page(report.page([one[0]]))
-    for name in ("Verdicts", "released: queries"):
-        assert page.table(name) == [["claim", "verdict"], ["C1", "undecided <b>"]]
-    headings = [heading.split(",")[0] for heading in page.headings]
-    assert headings.index("The claims and their verdicts") < headings.index("C1")
-    assert "What the protocol is worth" in headings and "What the protocol is worth" not in one[1].headings
 
 
 def test_a_run_that_has_only_been_trained_has_a_report(tmp_path, scored_run):

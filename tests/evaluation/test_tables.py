@@ -14,6 +14,7 @@ from common.metrics import auc
 from common.paths import ORIGINAL, Layout, Version
 from data.splits import make_split, to_json
 from evaluation import tables, writing
+from evaluation.names import short
 from models.compression import paper_versions
 from models.run import Run, Settings
 
@@ -136,8 +137,8 @@ def test_markdown_shows_per_cent_with_intervals(make_run):
 def test_table_of_the_models(make_run):
     table = built(make_run())["models"]
     text = table.blocks["Models"].set_index("model")
-    assert list(text.index) == [str(version) for version in PAPER]
-    assert list(text.loc["clustering_16"]) == ["16 centroids a layer, 4 bits a weight", "98.77", "80.00", "100.00",
+    assert list(text.index) == [short(str(version)) for version in PAPER]
+    assert list(text.loc["16 centroids"]) == ["16 centroids a layer, 4 bits a weight", "98.77", "80.00", "100.00",
                                                "87.65", "1.23", "7.48"]
     assert list(text.loc["original"])[3:5] == ["-", "-"] and text.loc["original", "times smaller"] == "-"
     assert table.frame["accuracy_in"].eq(0.98765).all() and table.frame["bytes"].eq(1_234_567).all()

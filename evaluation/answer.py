@@ -1,0 +1,134 @@
+"""The answer of a run: one sentence, one figure's rows and three lines, from claims.json."""
+import re
+
+from common.metrics import LOW_FPR
+from evaluation.best import SETTINGS
+from evaluation.claim_pairs import STATEMENTS
+from evaluation.claims_table import best_block, lines
+from evaluation.comparisons import CHANCE, CONTRADICTED, SUPPORTED, UNDECIDED
+from evaluation.drawing import Row
+from evaluation.names import short
+from models import protocol
+
+CLAIMS = {"C1": "Heavily compressed models leak less than the original, lightly compressed ones as much",
+          "C2": "The original and one compressed model leak more than one model",
+          "C3": "Several compressed models leak still more"}
+SIGNS = {SUPPORTED: "✓", CONTRADICTED: "✗", UNDECIDED: "?"}
+STEPS = {"SR - NR": "one compressed version beside the original", "MR - SR": "several instead of one"}
+
+
+def chosen(saved):
+    """{setting: ((setting, model or group, attack), narrow words)} of the best that the first run's shadow chose."""
+    best = (saved or {}).get("best") or {"chosen": [{}]}
+    return {setting: (_key(setting, one["attack"]), _words(one["attack"]))
+            for setting, one in best["chosen"][0].items()}
+
+
+def _key(setting, label):
+    """The inverse of `claims.label`."""
+    if setting == "MR":
+        return setting, *label.removeprefix("MR of ").rsplit(", ", 1)
+    attack, model = label.rsplit(" on ", 1)
+    return setting, model.removeprefix("original + "), attack
+
+
+def _words(label):
+    return short(label.removeprefix("MR of "))
+
+
+def interval_of(rate):
+    """What speaks of another training too: the interval over seeds where there are some, else over these points."""
+    return rate["over_seeds"] or rate["interval"]
+
+
+def rows(saved):
+    """The `drawing.Row` of each setting's best; none without a best."""
+    best = (saved or {}).get("best") or {}
+    found = []
+    for setting, words in SETTINGS.items():
+        if setting in best:
+            attacks = dict.fromkeys(_words(one[setting]["attack"]) for one in best["chosen"])
+            rate = best[setting]["auc"]
+            attack = next(iter(attacks)) if len(attacks) == 1 else "one for each seed"
+            found.append(Row(words, attack, rate["mean"], interval_of(rate), rate["per_seed"]))
+    return found
+
+
+def note(count):
+    """What a figure's bars and dots are, of so many seeds."""
+    return ("bars: 95% interval over these rows" if count < 2 else
+            f"bars: 95% t interval over {count} seeds; dots: seeds")
+
+
+def sentence(saved):
+    """The answer in words: the attacker's best on one model, what more versions add, and how they were asked."""
+    best, asked = saved["best"], saved["runs"][0]["protocol"]
+    if not best:
+        return "The attacker's best is not known: no attack has scores on a shadow, which would choose it."
+    rate = best["NR"]["auc"] if "NR" in best else None
+    parts = [f"The attacker's best on one model tells members from non-members with an AUC of {_rate(rate, unit='%')}"
+             ] if rate else []
+    for step, words in STEPS.items():
+        if step in best["differences"]:
+            parts.append(f"{words} {_step(best['differences'][step]['auc'])}")
+    text = "; ".join(parts) + "."
+    if rate and interval_of(rate)[0] <= CHANCE["auc"]:
+        text += " That is level with a coin (50%): the target is at chance, and there is nothing to find."
+    if asked == protocol.SOUND:
+        return text + " Protocol: sound, members and non-members are asked alike."
+    return f"{text} Protocol: {asked}, choices of the authors' released code that move the numbers."
+
+
+def _step(rate):
+    low, high = interval_of(rate)
+    if low <= 0 <= high:
+        return f"makes no difference that shows ({_rate(rate, sign='+')} points)"
+    if low > 0:
+        return f"adds {_rate(rate)} points"
+    return f"costs {_rate({'mean': -rate['mean'], 'interval': [-high, -low], 'over_seeds': None})} points"
+
+
+def _rate(rate, unit="", sign=""):
+    # Adding 0 turns -0.0 into 0.0.
+    mean, low, high = (round(100 * value, 1) + 0.0 for value in (rate["mean"], *interval_of(rate)))
+    return f"{mean:{sign}.1f}{unit} [{low:{sign}.1f}, {high:{sign}.1f}]"
+
+
+def claims(saved):
+    """A dictionary a claim, for the page: name, words, verdict, sign, its ways of judging and their tables' rows.
+
+    ways: [(statement, {"verdict", "sign"} by AUC, verdict by TPR or None)]; tables: {caption: frame of text}.
+    """
+    found = []
+    tables = {f"AUC, in points; {_count(saved)}": lines(saved, "auc"),
+              f"TPR at {100 * LOW_FPR:g}% FPR, in points; {_count(saved)}": lines(saved, "tpr")}
+    for claim, judged in saved["verdicts"].items():
+        ways = [(STATEMENTS[claim, way], words["auc"], SIGNS[words["auc"]], words.get("tpr"))
+                for way, words in judged["judged"].items()]
+        mine = {caption: _narrow(frame[frame["claim"] == claim]) for caption, frame in tables.items() if len(frame)}
+        found.append({"name": claim, "words": CLAIMS[claim], "verdict": judged["verdict"],
+                      "sign": SIGNS[judged["verdict"]], "ways": ways,
+                      "tables": {caption: frame for caption, frame in mine.items() if len(frame)}})
+    return found
+
+
+def best(saved):
+    """{caption: frame of text}: what each seed's shadow chose, its rates, and what attacks find beyond controls."""
+    return {f"{caption}; {_count(saved)}": frame for caption, frame in best_block(saved).items()}
+
+
+def _count(saved):
+    seeds = [str(run["seed"]) for run in saved["runs"]]
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}"
+
+
+def _narrow(frame):
+    """A claim's lines with what they come to first."""
+    frame = frame.assign(verdict=[f"{SIGNS[word]}\N{NO-BREAK SPACE}{word}" for word in frame["verdict"]])
+    several = [] if frame["spread"].eq("-").all() else ["per seed", "spread"]
+    return frame[["what", "verdict", "difference", "hardest against", "judged by", "supported", "p Holm", *several]]
+
+
+def rules(text):
+    """The claims' rules as a list of sentences."""
+    return re.split(r"(?<=[.]) (?=[A-Z])", text.removeprefix("Rules. "))

@@ -1,0 +1,96 @@
+"""The report's first screen: one sentence, one figure and three claims, from claims.json, and what moved."""
+import copy
+
+import pandas as pd
+import pytest
+
+from common.files import write_json
+from common.paths import ORIGINAL, Version
+from evaluation import answer, claims, differences, report, report_parts
+from evaluation.best import SETTINGS
+from evaluation.evidence import results_digest
+
+SOME = (ORIGINAL, Version("pruning", "0.9"), Version("clustering", "4"))
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory, scored_run):
+    """([Run a seed], values of claims.json) of two made-up runs."""
+    folder = tmp_path_factory.mktemp("runs")
+    runs = [scored_run(folder / str(seed), seed=seed, versions=SOME) for seed in (4, 7)]
+    claims.main(["--dataset_name", "digits", "--run_dir", *(str(run.layout.run_dir) for run in runs)])
+    return runs, claims.judged(runs[0])
+
+
+def rate(mean, low, high, seeds=None):
+    return {"auc": {"mean": mean, "interval": [low, high], "per_seed": [mean], "over_seeds": seeds}}
+
+
+def made_up(saved, protocol, nr, second, third):
+    saved = copy.deepcopy(saved)
+    saved["runs"][0]["protocol"] = protocol
+    saved["best"] |= {"NR": nr, "differences": {"SR - NR": second, "MR - SR": third}}
+    return saved
+
+
+def test_the_sentence_says_what_versions_add_and_how_they_were_asked(judged):
+    saved = judged[1]
+    text = answer.sentence(made_up(saved, "sound", rate(0.65, 0.6, 0.7), rate(0.02, 0.01, 0.03), rate(0, -0.01, 0.01)))
+    assert "one model tells members from non-members with an AUC of 65.0% [60.0, 70.0]" in text
+    assert "one compressed version beside the original adds 2.0 [1.0, 3.0] points" in text
+    assert "several instead of one makes no difference that shows (+0.0 [-1.0, +1.0] points)" in text
+    assert "sound" in text and "at chance" not in text
+    chance, second = rate(0.51, 0.501, 0.52, [0.49, 0.53]), rate(-0.02, -0.03, -0.01)
+    worse = answer.sentence(made_up(saved, "released", chance, second, second))
+    assert "costs 2.0 [1.0, 3.0] points" in worse and "at chance" in worse and "released code" in worse
+
+
+def test_the_bests_are_found_again_by_their_names(judged):
+    runs, saved = judged
+    for setting, (key, _) in answer.chosen(saved).items():
+        assert claims.label(key) == saved["best"]["chosen"][0][setting]["attack"] and key[0] == setting
+    assert [row.label for row in answer.rows(saved)] == list(SETTINGS.values())
+    for row, setting in zip(answer.rows(saved), SETTINGS, strict=True):
+        assert (row.mean, row.interval) == tuple(saved["best"][setting]["auc"][key] for key in ("mean", "over_seeds"))
+        assert len(row.per_seed) == len(runs)
+    assert answer.rows(None) == [] == answer.rows({"best": {}}) and answer.chosen(None) == {}
+
+
+def test_each_claim_is_a_line_with_a_sign_and_its_parts_are_folded(judged):
+    runs, saved = judged
+    text = report.page(runs)
+    first = text[: text.index("<nav")]
+    assert answer.sentence(saved).split(";")[0].replace("'", "&#39;") in first and first.count("<figure>") == 1
+    for claim, found in saved["verdicts"].items():
+        sign = answer.SIGNS[found["verdict"]]
+        assert f'<span class="word">{sign} {found["verdict"]}</span> <b>{claim}</b> {answer.CLAIMS[claim]}' in first
+    assert "The attacker&#39;s best: what was chosen" in first and len(answer.best(saved)) == 1
+    assert first.count('<details class="claim') == len(saved["verdicts"]) and "<details open" not in text
+    frames = [frame for one in answer.claims(saved) for frame in one["tables"].values()]
+    assert frames and all(list(frame.columns[:2]) == ["what", "verdict"] for frame in frames)
+
+
+def test_without_claims_the_first_screen_says_what_to_run(tmp_path, scored_run):
+    text = report.page([scored_run(tmp_path, versions=SOME[:2])])
+    assert "not judged yet: run python -m evaluation.claims" in text
+
+
+def test_of_the_protocol_what_moved_is_shown_and_the_rest_is_one_folded_line_a_choice(judged):
+    run = judged[0][0]
+    still = {"sound": 0.6, "changed": 0.6, "difference": 0.0, "interval": [0.0, 0.0], "per_seed": [0.0]}
+    moved = {**still, "changed": 0.7, "difference": 0.1, "interval": [0.05, 0.15], "per_seed": [0.1]}
+    rows = [{"choice": choice, "setting": "SR", "model": "pruning_0.9", "attack": attack, "seeds": [4],
+             "acc": still, "auc": auc, "tpr": still}
+            for choice, attack, auc in (("int8_shadow", "SR2 (LR)", still), ("augmented_members", "SR2 (RF)", moved),
+                                        ("augmented_members", "SR2 (LR)", still))]
+    write_json(run.layout.result(ORIGINAL, "ablation.json"), {
+        "format": differences.FORMAT, "results": results_digest(run), "data": "made up", "rows": rows})
+    (caption, frame, folded), (_, rest, away) = report_parts.ablation(run)["tables"]
+    assert caption.startswith("augmented_members") and not folded and away
+    assert frame["attack"].tolist() == ["SR2 RF, original + pruned 90%"]
+    assert list(frame.columns) == ["attack", "AUC (%)", "TPR at 0.1% FPR (%)", "ACC (%)"]
+    assert frame["AUC (%)"].iloc[0] == "60.00 → 70.00 (+10.00 [+5.00, +15.00])"
+    pd.testing.assert_frame_equal(rest, pd.DataFrame(
+        [["int8_shadow", "1", "SR2 LR, original + pruned 90%"], ["augmented_members", "1",
+         "SR2 LR, original + pruned 90%"]], columns=rest.columns))
+    assert "What the protocol is worth" in report.page([run])
