@@ -36,23 +36,29 @@ class Read(NamedTuple):
     judged: dict | None
 
 
-def read(run):
-    """The Read of a run; CompLeakError, naming the command, where there is neither NR nor SR."""
+def read(run, judged):
+    """The Read of a run; judged: what `claims.judged` gave."""
     nr, sr = read_results(run, "NR"), read_results(run, "SR")
-    if not nr and not sr:
-        raise CompLeakError(f"nothing to draw yet: run {hints.attacks(run.layout, 'NR', [ORIGINAL])}")
     try:
         multi = read_multi(run)
     except CompLeakError as error:
         print(f"figures without MR: {error}")
         multi = None
-    return Read(nr, sr, multi, claims.judged(run))
+    return Read(nr, sr, multi, judged)
+
+
+def read_some(run):
+    """The Read of a run; CompLeakError, naming the command, where there is neither NR nor SR."""
+    found = read(run, claims.judged(run))
+    if not found.nr and not found.sr:
+        raise CompLeakError(f"nothing to draw yet: run {hints.attacks(run.layout, 'NR', [ORIGINAL])}")
+    return found
 
 
 def roc_figure(run, found=None):
     """ROC curves of one run: NR on the original, SR2's forest for every version, MR, as far as they are there; beside
-    them RMIA on the original and the attacker's best. found: what `read` gave, where it was called before."""
-    return draw_roc(roc_panels(run, found or read(run)), f"ROC, {where_from(run)}")
+    them RMIA on the original and the attacker's best. found: what `read_some` gave, where it was called before."""
+    return draw_roc(roc_panels(run, found or read_some(run)), f"ROC, {where_from(run)}")
 
 
 def roc_panels(run, found):
@@ -94,7 +100,7 @@ def _shown(multi):
 def auc_figure(run, found=None):
     """AUC of three NR attacks on every model, of SR2's forest with the original, of MR by group, and of the attacker's
     best, as far as they are there; a line at RMIA on the original. found: as of `roc_figure`."""
-    found, rows = found or read(run), {}
+    found, rows = found or read_some(run), {}
     known = {version: result["attacks"] for version, result in found.nr.items()}
     for version in dict.fromkeys([*known, *found.sr]):
         attacks = {**known.get(version, {}), **found.sr.get(version, {"attacks": {}})["attacks"]}
@@ -136,7 +142,7 @@ def save(figure, path):
 def main(argv=None):
     run = open_run(parser(__doc__).parse_args(argv))
     with locked(run.layout.tables / "figures"):
-        found = read(run)
+        found = read_some(run)
         for name, draw in (("roc.png", roc_figure), ("auc.png", auc_figure)):
             save(draw(run, found), run.layout.tables / name)
             print(f"{run.layout.tables / name} written")

@@ -140,11 +140,11 @@ def sections(runs, judged, data_dir=None):
         found.append(section("models", "The models", "Models", **of_table(tables["models"])))
     found += [section(name.lower(), f"{name}, {heading}", name, **of_table(tables[name]))
               for name, heading in CLAIMS.items() if name in tables]
-    nr, sr = read_results(run, "NR"), read_results(run, "SR")
-    if nr or sr:
-        found += drawn(run, figures.read(run)._replace(judged=judged))
-    if ORIGINAL in nr:
-        found.append(section("exposed", "The members most exposed", "Exposed", **exposed.shown(run, nr, data_dir)))
+    seen = figures.read(run, judged)
+    if seen.nr or seen.sr:
+        found += drawn(run, seen)
+    if ORIGINAL in seen.nr:
+        found.append(section("exposed", "The members most exposed", "Exposed", **exposed.shown(run, seen.nr, data_dir)))
     ablation = report_parts.ablation(run)
     if ablation:
         found.append(section("ablation", "What the protocol is worth", "Protocol", notes=ablation["notes"], tables=[
@@ -152,7 +152,7 @@ def sections(runs, judged, data_dir=None):
     return [*found, section("run", "What was run", "Run", facts=report_parts.facts(run, configs), tables=[
         block("How the target's models were made", report_parts.stages(run, configs), True)] if configs else []),
         section("deviations", "Deviations and limits", "Limits",
-                sentences=report_parts.deviations(runs, configs, nr))]
+                sentences=report_parts.deviations(runs, configs, seen.nr))]
 
 
 def page(runs, data_dir=None):
