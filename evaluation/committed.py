@@ -1,6 +1,6 @@
 """One figure of committed numbers: how far the strongest attack gets on one model, two, several, sound and released.
 
-`python -m evaluation.committed` draws results/answer.svg. Only committed files are read: each seed's NR.json, SR.json
+`python -m evaluation.committed` draws results/reference/answer.svg. Only committed files are read: each seed's NR.json, SR.json
 and MR.json, and ablation.md for the released protocol. They hold no choice on the shadow, so what is shown is the
 attack with the highest mean AUC on the target, called the strongest: more than an attacker could know.
 """
@@ -78,8 +78,8 @@ def main(argv=None):
     p = Parser(description=__doc__.split("\n")[0])
     p.add_argument("--reference", type=Path, default=Path("results/reference/cifar10-jpeg-5000"),
                    help="folder of committed numbers (default: results/reference/cifar10-jpeg-5000)")
-    p.add_argument("--out", type=Path, default=Path("results/answer.svg"),
-                   help="where the figure goes (default: results/answer.svg)")
+    p.add_argument("--out", type=Path, default=Path("results/reference/answer.svg"),
+                   help="where the figure goes (default: results/reference/answer.svg)")
     args = p.parse_args(argv)
     picture = svg(figure(args.reference))
     with atomic(args.out) as beside:
