@@ -1,8 +1,8 @@
 """One figure of committed numbers: how far the strongest attack gets on one model, two, several, sound and released.
 
-`python -m evaluation.committed` draws results/reference/answer.svg. Only committed files are read: each seed's NR.json, SR.json
-and MR.json, and ablation.md for the released protocol. They hold no choice on the shadow, so what is shown is the
-attack with the highest mean AUC on the target, called the strongest: more than an attacker could know.
+`python -m evaluation.committed` draws results/reference/answer.svg from committed files alone: each seed's NR.json, SR.json
+and MR.json, and ablation.md for the released protocol. They hold no choice on the shadow, so what is shown is the attack
+with the highest mean AUC on the target, called the strongest: more than an attacker could know.
 """
 import re
 from pathlib import Path
@@ -79,7 +79,7 @@ def main(argv=None):
     p.add_argument("--reference", type=Path, default=Path("results/reference/cifar10-jpeg-5000"),
                    help="folder of committed numbers (default: results/reference/cifar10-jpeg-5000)")
     p.add_argument("--out", type=Path, default=Path("results/reference/answer.svg"),
-                   help="where the figure goes (default: results/reference/answer.svg)")
+                   help="where the figure goes (default: the one of the README)")
     args = p.parse_args(argv)
     picture = svg(figure(args.reference))
     with atomic(args.out) as beside:

@@ -22,7 +22,7 @@ def auc(folder, seed, place, setting, attack):
 
 
 def test_the_committed_figure_is_what_the_committed_numbers_draw(root, tmp_path):
-    reference, kept = root / "results" / "reference" / "cifar10-jpeg-5000", root / "results" / "reference" / "answer.svg"
+    reference, kept = (root / "results" / "reference" / name for name in ("cifar10-jpeg-5000", "answer.svg"))
     committed.main(["--reference", str(reference), "--out", str(tmp_path / "answer.svg")])
     shown = texts(kept)
     assert shown == texts(tmp_path / "answer.svg") and kept.stat().st_size < 100_000
