@@ -1,8 +1,8 @@
 """One figure of committed numbers: how far the strongest attack gets on one model, two, several, sound and released.
 
-`python -m evaluation.committed` draws results/reference/answer.svg from committed files alone: each seed's NR.json, SR.json
-and MR.json, and ablation.md for the released protocol. They hold no choice on the shadow, so what is shown is the attack
-with the highest mean AUC on the target, called the strongest: more than an attacker could know.
+`python -m evaluation.committed` draws results/reference/answer.svg from committed files alone: each seed's NR.json,
+SR.json and MR.json, and ablation.md for the released protocol. They hold no choice on the shadow, so what is shown is
+the attack with the highest mean AUC on the target, called the strongest: more than an attacker could know.
 """
 import re
 from pathlib import Path
