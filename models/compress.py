@@ -7,11 +7,22 @@ from models.stage import open_stage
 
 def main(technique, description, argv, **degree_flag):
     """Make every version that the command line names; degree_flag: argparse's words for the technique's own flag."""
+    args = parser(technique, description, **degree_flag).parse_args(argv)
+    make(technique, args, args.degrees if isinstance(args.degrees, list) else [args.degrees])
+
+
+def parser(technique, description, **degree_flag):
+    """The parser of a technique's command, whose degree_flag fills args.degrees."""
     p = training_parser(description, technique.lr, technique.epochs_flag, epochs=30)
     p.add_argument(technique.degree_flag, dest="degrees", **degree_flag)
-    args = p.parse_args(argv)
-    given = args.degrees if isinstance(args.degrees, list) else [args.degrees]
-    versions = [Version(technique.name, technique.flag_degree(value)) for value in given]
+    return p
+
+
+def make(technique, args, degrees):
+    """Make the versions of these values of the technique's degree_flag."""
+    versions = [Version(technique.name, technique.flag_degree(value)) for value in degrees]
     stage = open_stage(training_request(args))
+    for version in versions:
+        technique.check(version.degree, stage.recipe)
     for version in dict.fromkeys(versions):
         compress(stage, version)

@@ -2,10 +2,12 @@
 import numpy as np
 import torch
 
+from common.errors import UsageError
 from models.compression.technique import Technique
 from models.networks import compressible_layers
 from models.training import Hooks, Session
 
+GRADUAL = "gradual-"  # how the degrees of that schedule begin
 LARGEST_CONTROL = 4e-7  # a layer of the networks here has 2.4 million weights at most
 
 
@@ -20,18 +22,42 @@ def prune_mask(weight, sparsity):
     return mask.view(weight.shape).to(weight.device)
 
 
+def gradual_sparsity(final, epoch, epochs):
+    """Sparsity from the start of an epoch (0-based) on, if it grows to `final` over epochs: Zhu & Gupta, 2017, eq. 1.
+
+    s = s_f + (s_i − s_f)·(1 − t/n)³ with s_i = 0, t = epoch + 1 and n all epochs but the last floor(epochs / 3), which
+    fine-tune at `final` alone: one epoch prunes at once.
+    """
+    steps = epochs - epochs // 3
+    return final * (1 - (1 - min(epoch + 1, steps) / steps) ** 3)
+
+
 class Mask(Hooks):
     """Zeroes the smallest weights of each layer and holds them at zero while the rest is fine-tuned.
 
-    sparsity: fraction of each layer's weights that become zero, in (0, 1).
+    sparsity: fraction of each layer's weights that become zero, in (0, 1); gradual: not at once, but more at the start
+    of each epoch, as `gradual_sparsity` says.
     """
 
-    def __init__(self, model, sparsity):
+    def __init__(self, model, sparsity, gradual=False):
         assert 0 < sparsity < 1, "a fraction of the weights"
         self.weights = [layer.weight for layer in compressible_layers(model).values()]
         # Laid out in memory as the weights are, or the product falls back to a slow path.
-        self.masks = [torch.empty_like(w, requires_grad=False).copy_(prune_mask(w, sparsity)) for w in self.weights]
+        self.masks = [torch.ones_like(weight, requires_grad=False) for weight in self.weights]
+        self.final = sparsity if gradual else None
+        if not gradual:
+            self.prune(sparsity)
+
+    def prune(self, sparsity):
+        """Zero more weights until int(n·sparsity) of each layer are."""
+        for weight, mask in zip(self.weights, self.masks, strict=True):
+            if int(weight.numel() * sparsity) > (mask == 0).sum():  # a stopped epoch that goes on has pruned already
+                mask.copy_(prune_mask(weight, sparsity))
         self.after_step()
+
+    def start_epoch(self, epoch, epochs):
+        if self.final is not None:
+            self.prune(gradual_sparsity(self.final, epoch, epochs))
 
     @torch.no_grad()
     def after_step(self):
@@ -77,27 +103,44 @@ def sparsities(model):
 class Pruning(Technique):
     name, script, degree_flag, epochs_flag = "pruning", "pruning/prune.py", "--prune_sparsity", "--prune_epochs"
     adjective, in_paper, degrees = "pruned", True, ("0.6", "0.7", "0.8", "0.9")
-    allowed = "a sparsity above 0 and below 1, such as 0.6, 0.7, 0.8, 0.9"
+    allowed = "a sparsity above 0 and below 1, such as 0.6, 0.7, 0.8, 0.9 or gradual-0.9"
 
     def parse(self, text):
-        if not 0 < float(text) < 1:
+        schedule, sparsity = self.read(text)
+        if not 0 < sparsity < 1:
             raise ValueError
-        return str(float(text))
+        return f"{schedule}{sparsity}"
+
+    @staticmethod
+    def read(degree):
+        """(GRADUAL or "", sparsity) of a degree such as 0.6 or gradual-0.6; ValueError for what is no number."""
+        schedule = GRADUAL if degree.startswith(GRADUAL) else ""
+        return schedule, float(degree.removeprefix(GRADUAL))
+
+    def check(self, degree, recipe):
+        if recipe.best_epoch and self.read(degree)[0]:
+            raise UsageError(f"--prune_sparsity {degree}: --protocol best_epoch may keep an epoch that is not yet "
+                             "pruned to the end; prune one-shot, or in a run of another --protocol")
 
     def is_control(self, degree):
         """So small a sparsity removes int(n·sparsity) = 0 weights of each layer: 1e-7, 2e-7, … are as many controls."""
-        return float(degree) <= LARGEST_CONTROL
+        return self.read(degree)[1] <= LARGEST_CONTROL
 
     def describe(self, degree):
-        return "fine-tuned, nothing removed" if self.is_control(degree) else f"sparsity {100 * float(degree):g}%"
+        schedule, sparsity = self.read(degree)
+        if self.is_control(degree):
+            return "fine-tuned, nothing removed"
+        return f"sparsity {100 * sparsity:g}%" + (", reached gradually" if schedule else "")
 
     def short(self, degree):
+        schedule, sparsity = self.read(degree)
         if self.is_control(degree):
-            return f"fine-tuned {round(1e7 * float(degree))}"
-        return f"pruned {100 * float(degree):g}%"
+            return f"fine-tuned {round(1e7 * sparsity)}"
+        return f"pruned {'gradually ' if schedule else ''}{100 * sparsity:g}%"
 
     def start(self, model, degree):
-        return Session(model, Mask(model, float(degree)), pack)
+        schedule, sparsity = self.read(degree)
+        return Session(model, Mask(model, sparsity, gradual=bool(schedule)), pack)
 
     def load(self, tensors, degree, build):
         model = build()

@@ -35,6 +35,9 @@ class Technique:
         """The degree that a value of the stage's own flag stands for; UsageError for none."""
         return self.degree(value, self.degree_flag)
 
+    def check(self, degree, recipe):
+        """UsageError where this training.Recipe cannot make a degree."""
+
     def is_control(self, degree):
         """Whether this degree compresses nothing: what such a version gives an attacker is fine-tuning's, not its."""
         return False

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn.utils import prune
 
+from common.errors import UsageError
 from models.compression import pruning
 from models.compression.pruning import Mask
 from models.networks import NETWORKS, build, compressible_layers
@@ -93,6 +94,54 @@ def test_the_zeros_are_exact_after_training_and_others_moved(tmp_path, sparsity)
         assert torch.equal(weight == 0, before[name] == 0), "the mask holds"
         assert not torch.equal(weight, before[name])
         assert pruning.sparsities(model)[name] == pytest.approx(int(weight.numel() * sparsity) / weight.numel())
+
+
+@pytest.mark.parametrize(("epochs", "expected"), [(1, [0.8]), (3, [0.7, 0.8, 0.8]),
+                                                  (6, [0.8 * (1 - f**3) for f in (0.75, 0.5, 0.25, 0, 0, 0)])])
+def test_gradual_sparsity_follows_the_cubic_and_ends_exact(tmp_path, epochs, expected):
+    """Zhu & Gupta's s_f·(1 − (1 − t/n)³), here written out: n = 1, 2, 4 of 1, 3, 6 epochs."""
+    model, seen, pruned = network(), [], [set() for _ in compressible_layers(network())]
+
+    class Watched(Mask):
+        def start_epoch(self, epoch, epochs):
+            super().start_epoch(epoch, epochs)
+            seen.append([(weight == 0).sum().item() for weight in self.weights])
+            for before, mask in zip(pruned, self.masks, strict=True):
+                now = set((mask == 0).flatten().nonzero().flatten().tolist())
+                assert before <= now, "what was pruned stays pruned"
+                before |= now
+
+    technique = Watched(model, 0.8, gradual=True)
+    assert all((weight != 0).all() for weight in technique.weights), "nothing goes before the first epoch"
+    fine_tune(model, technique, tmp_path, epochs)
+    assert seen == [[int(weight.numel() * share) for weight in technique.weights] for share in expected]
+    for layer in compressible_layers(model).values():
+        assert (layer.weight == 0).sum() == int(layer.weight.numel() * 0.8)
+
+
+def test_one_epoch_of_gradual_pruning_is_one_shot_to_the_bit(tmp_path):
+    both = []
+    for gradual in (False, True):
+        both.append(network())
+        fine_tune(both[-1], Mask(both[-1], 0.9, gradual), tmp_path, epochs=1)
+    one, other = (model.state_dict() for model in both)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_gradual_degrees_have_a_spelling_of_their_own():
+    degree = pruning.PRUNING.degree("gradual-0.90")
+    assert degree == "gradual-0.9" and pruning.PRUNING.read(degree) == ("gradual-", 0.9)
+    assert pruning.PRUNING.short(degree) == "pruned gradually 90%" and "gradually" in pruning.PRUNING.describe(degree)
+    for wrong in ("gradual-1", "gradual-", "gradual-gradual-0.5", "0.5-gradual"):
+        with pytest.raises(UsageError, match="for pruning choose a sparsity"):
+            pruning.PRUNING.degree(wrong)
+
+
+def test_gradual_pruning_is_refused_where_an_earlier_epoch_may_be_kept():
+    recipe = Recipe(epochs=3, lr=0.01, batch_size=20, augment=True, bfloat16=False, seed=0, best_epoch=True)
+    pruning.PRUNING.check("0.6", recipe)
+    with pytest.raises(UsageError, match="gradual-0.6: --protocol best_epoch"):
+        pruning.PRUNING.check("gradual-0.6", recipe)
 
 
 @pytest.mark.parametrize("sparsity", [0.6, 0.9])

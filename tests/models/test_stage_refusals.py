@@ -9,7 +9,7 @@ import train
 from attacks.inputs import read_version
 from common.errors import CompLeakError, UsageError
 from common.files import locked, read_json, write_json
-from common.paths import ORIGINAL, Layout
+from common.paths import ORIGINAL, Layout, Version
 from models import making
 from models.networks import NETWORKS
 from models.networks.resnet import ResNet
@@ -112,3 +112,22 @@ def test_a_log_with_garbage_in_it_does_not_stop_a_training(layout):
     path.write_bytes(first + b"\xff\xfe\x00 half a li")
     making._keep_lines(path, 1)
     assert path.read_bytes() == first and json.loads(first)["epoch"] == 1
+
+
+def test_gradually_pruned_models_lie_beside_one_shot_ones(layout):
+    def pruned(*more):
+        prune.main([*DIGITS, "--prune_epochs", "2", "--lr", "0.01", "--worlds", "target", "--run_dir",
+                    str(layout.run_dir), *more])
+
+    def files(degree):
+        path = layout.file(Version("pruning", degree), "target", "weights.pt")
+        return read_weights(path)["settings"]["degree"], path.stat().st_mtime_ns
+
+    pruned()
+    before = files("0.6")
+    pruned("--schedule", "gradual")
+    made = files("gradual-0.6")
+    pruned("--prune_sparsity", "gradual-0.6", "0.6")  # the same versions by their own spelling
+    assert (files("0.6"), files("gradual-0.6")) == (before, made) and (before[0], made[0]) == ("0.6", "gradual-0.6")
+    with pytest.raises(UsageError, match="--prune_epochs: pruning_gradual-0.6"):
+        pruned("--schedule", "gradual", "--prune_epochs", "3")

@@ -19,6 +19,7 @@ from models.training import Hooks, Recipe, cosine, train
 
 STATISTICS = ((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
 TECHNIQUES = {"plain": lambda model: Hooks(), "pruning": lambda model: Mask(model, 0.6),
+              "gradual": lambda model: Mask(model, 0.6, gradual=True),
               "clustering": lambda model: Centroids(model, 2)}
 
 
