@@ -14,6 +14,7 @@ FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "PPM", "TIFF", "GIF")
 ENDINGS = {".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".pbm", ".pnm", ".tif", ".tiff", ".gif"}
 MOST_PIXELS = 64_000_000  # at most 800 MB while one is decoded
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # tags of a TIFF file
+SIGNED, FLOATING = 2, 3  # values of the last
 
 
 @contextmanager
@@ -50,15 +51,25 @@ def _quiet():
 
 def _reason(error):
     if isinstance(error, Image.UnidentifiedImageError):
-        return f"neither {', '.join(FORMATS[:-1])} nor {FORMATS[-1]}, or damaged"
+        return f"neither {', '.join(FORMATS[:-1])} nor {FORMATS[-1]}, of a kind that Pillow cannot read, or damaged"
     return shown(" ".join(str(error).split())[:200]) or type(error).__name__
 
 
 def pixels(path, size):
     """The picture in a file as [size, size, 3] uint8."""
     with opened(path) as picture:
+        _fit_transparent_value(picture)
         ImageOps.exif_transpose(picture, in_place=True)
         return np.asarray(resized(_rgb(picture), size))
+
+
+def _fit_transparent_value(picture):
+    """Bring the one transparent value of an unread PNG to 8 bits, as Pillow does with the pixels and not with it."""
+    value, coding = picture.info.get("transparency"), picture.tile[0].args if picture.tile else None
+    if coding in ("L;2", "L;4") and isinstance(value, int):
+        picture.info["transparency"] = value * 255 // (2 ** int(coding[-1]) - 1)
+    elif coding == "RGB;16B" and isinstance(value, tuple):
+        picture.info["transparency"] = tuple(one >> 8 for one in value)
 
 
 def resized(picture, size):
@@ -69,6 +80,8 @@ def resized(picture, size):
 
 def _rgb(picture):
     """The first frame in 8 bits a channel, laid on white where transparent; ValueError for values without a meaning."""
+    if picture.format == "TIFF":
+        _refuse_without_white(picture)
     if picture.mode == "F" or picture.mode.startswith("I"):
         return Image.fromarray(_eight_bits(picture))
     if picture.has_transparency_data:
@@ -94,15 +107,24 @@ def _eight_bits(picture):
     return grey
 
 
+def _refuse_without_white(picture):
+    """ValueError for a TIFF of whole numbers, grey or colour, that are signed or have more than 16 bits."""
+    bits, kind = _bits_and_kind(picture)
+    if kind == SIGNED or (kind != FLOATING and bits > 16):
+        raise ValueError(f"mode {picture.mode}: {bits}-bit {'signed ' if kind == SIGNED else ''}whole numbers have no "
+                         "value that means white; save it as 8-bit PNG")
+
+
+def _bits_and_kind(picture):
+    (bits, *_), (kind, *_) = (picture.tag_v2.get(tag, (1,)) for tag in (BITS_PER_SAMPLE, SAMPLE_FORMAT))
+    return bits, kind
+
+
 def _white(picture):
     """The value of white: 1 for floating point; Pillow scales PNG's and PPM's whole numbers to 16 bits, not TIFF's."""
-    if picture.mode == "F" or picture.format != "TIFF":
-        return 1 if picture.mode == "F" else 65535
-    (bits, *_), (kind, *_) = (picture.tag_v2.get(tag, (1,)) for tag in (BITS_PER_SAMPLE, SAMPLE_FORMAT))
-    if bits > 16 or kind != 1:
-        raise ValueError(f"mode {picture.mode}: {bits}-bit {'' if kind == 1 else 'signed '}whole numbers have no value "
-                         "that means white; save it as 8-bit PNG")
-    return 2**bits - 1
+    if picture.mode == "F":
+        return 1
+    return 2 ** _bits_and_kind(picture)[0] - 1 if picture.format == "TIFF" else 65535
 
 
 def encoding(path):

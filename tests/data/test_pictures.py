@@ -101,6 +101,7 @@ def test_a_tiff_whose_white_is_zero_is_turned_round(tmp_path):
 @pytest.mark.parametrize(("values", "bits", "kind", "says"), [
     (np.full((8, 8), 70_000, "<u4"), 32, 1, "mode I: 32-bit whole numbers"),
     (np.full((8, 8), -5, "<i2"), 16, 2, "mode I: 16-bit signed whole numbers"),
+    (np.full((8, 8), -5, "<i1"), 8, 2, "mode L: 8-bit signed whole numbers"),
     (np.full((8, 8), 200, "<f4"), 32, 3, "mode F: its values run from 200 to 200, where 0–1 is black to white"),
     (np.full((8, 8), np.nan, "<f4"), 32, 3, "mode F: its values run from nan to nan"),
     (np.full((8, 8), -0.1, "<f4"), 32, 3, "mode F: its values run from -0.1"),
@@ -156,6 +157,31 @@ def test_one_colour_named_transparent_shows_white(tmp_path, source, transparent)
     found = read(tmp_path / "x.png", source, transparency=transparent)
     at = (1, 2)  # COLOUR's pixel, and the grey value 40
     assert (found[at] == 255).all() and (found != 255).any()
+
+
+def png(path, rows, bits, kind, transparent):
+    """A PNG of 8 pixels a row with one transparent value, written by hand."""
+    header = (8).to_bytes(4, "big") + len(rows).to_bytes(4, "big") + bytes([bits, kind, 0, 0, 0])
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"tRNS", transparent)
+                     + chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows))) + chunk(b"IEND", b""))
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+def test_the_transparent_grey_is_found_at_every_depth(tmp_path, bits):
+    values = np.arange(64).reshape(8, 8) % 2**bits
+    rows = [sum(int(v) << bits * (7 - at) for at, v in enumerate(row)).to_bytes(bits, "big") for row in values]
+    for transparent in {0, 1, 2**bits - 1}:
+        png(tmp_path / "x.png", rows, bits, 0, transparent.to_bytes(2, "big"))
+        shown = np.where(values == transparent, 255, np.round(values * (255 / (2**bits - 1))))
+        assert np.array_equal(pictures.pixels(tmp_path / "x.png", 8), grey(shown))
+
+
+def test_the_transparent_colour_is_found_in_16_bits(tmp_path):
+    values = np.random.default_rng(2).integers(0, 2**16, (8, 8, 3)).astype(">u2")
+    png(tmp_path / "x.png", [row.tobytes() for row in values], 16, 2, values[1, 2].tobytes())
+    shown = values / 257
+    shown[1, 2] = 255
+    assert np.abs(pictures.pixels(tmp_path / "x.png", 8) - shown).max() <= 1
 
 
 @pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tif"])
