@@ -4,6 +4,7 @@ from argparse import BooleanOptionalAction
 from common.command import run
 from common.paths import ORIGINAL
 from common.seeds import derive_seed
+from data.augment import VIEWS
 from models.arguments import training_parser, training_request
 from models.making import run_worlds
 from models.networks import build
@@ -17,6 +18,9 @@ def main(argv=None):
     p.add_argument("--image_size", type=int, default=None, help="pictures are resized to this many pixels a side (32)")
     p.add_argument("--augment", action=BooleanOptionalAction, default=None,
                    help="random crop and flip in training, here and in every compression of these models (on)")
+    p.add_argument("--views", type=int, choices=range(len(VIEWS) + 1), default=0, metavar="K",
+                   help=f"ask each model about K fixed views of the scored pictures too, 0 to {len(VIEWS)}: mirrored, "
+                        "shifted by a pixel; the control for more queries in MR, with as many as it has versions")
     stage = open_stage(training_request(p.parse_args(argv)), create=True)
 
     def start(_, world):

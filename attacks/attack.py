@@ -58,7 +58,7 @@ class Attack:
 
     name: str
     run: object
-    knowledge: str = FITTED
+    knowledge: str
     family: str | None = None
     short: str = ""
     label: bool = True

@@ -6,19 +6,20 @@ from tqdm import tqdm
 
 from attacks import learned, nr, sr, train_based, twice
 from attacks.arguments import attack_context, open_run
-from attacks.attack import Attack
+from attacks.attack import FITTED, Attack
 from attacks.calibrated import WITH, WITHOUT, mr_sets
 from attacks.games import signals_of
+from attacks.groups import run_groups
 from attacks.inputs import identities, need_shadows, read_version
 from attacks.mr_network import Group, losses_of, network_attack
 from attacks.results import Results, report
+from attacks.views import identities_of_views, read_views
 from common.command import run as run_command
 from common.errors import CompLeakError
 from common.files import locked
 from common.paths import ORIGINAL, Version
 from models import crops, hints
 from models.arguments import parser
-from models.compression import TECHNIQUES, is_control, paper_versions
 from models.protocol import INT8
 from models.record import say_at_chance
 
@@ -31,53 +32,8 @@ COLUMNS = {**AGGREGATED, REPEATED: ("NR", twice.AGGREGATED)}
 # COLUMNS, and no row has a comma.
 LEARNED = {f"{name} {knows}": (name, knows) for name in learned.KNOWLEDGE for knows in AGGREGATED}
 ROWS = (*COLUMNS, *LEARNED)
-NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-
-
-def paper_groups():
-    """{name: [Version]} of the paper: the pruned four, the clustered three, the pruned with int8, all eight."""
-    versions = paper_versions()[1:]
-    found = {}
-    for technique in TECHNIQUES.values():
-        members = [version for version in versions if version.technique == technique.name]
-        if len(members) > 1:  # quantisation has one degree
-            found[f"{technique.adjective} {NUMBERS[len(members)]}"] = members
-    pruned = [version for version in versions if version.technique == "pruning"]
-    return {**found, "pruned + int8": [*pruned, INT8], f"all {NUMBERS[len(versions)]}": versions}
-
-
-def groups_of(versions):
-    """{name: [Version]} of some compressed versions: the paper's groups that they fill, and all of them together."""
-    found = {name: members for name, members in paper_groups().items() if set(members) <= set(versions)}
-    if len(versions) > 1 and not any(set(members) == set(versions) for members in found.values()):
-        found[f"all {len(versions)}"] = list(versions)
-    return found
-
-
-def control_groups(groups, versions):
-    """{name: [Version]} of the controls among some versions: as many as each group has, and all of them."""
-    controls = [version for version in versions if is_control(version)]
-    sizes = sorted({len(controls), *map(len, groups.values())})
-    return {f"fine-tuned {NUMBERS[size] if size < len(NUMBERS) else size}": controls[:size]
-            for size in sizes if 1 <= size <= len(controls)}
-
-
-def run_groups(run):
-    """The groups that the versions of a run fill, and those of its controls; CompLeakError where there are not two.
-
-    Says which of the paper's groups it lacks.
-    """
-    versions = [version for version in run.versions() if version != ORIGINAL]
-    present = [version for version in versions if not is_control(version)]
-    if len(present) < 2:
-        raise CompLeakError(f"MR combines two or more compressed models, and {run.layout.root()} knows {len(present)}")
-    lacking = [] if run.layout.is_own else [version for version in paper_versions()[1:] if version not in present]
-    if lacking:
-        names = [name for name, members in paper_groups().items() if set(members) & set(lacking)]
-        print(f"without {', '.join(names)}: {', '.join(map(str, lacking))} not trained, run "
-              f"{'; '.join(hints.training(run.layout, version) for version in lacking)}")
-    groups = groups_of(present)
-    return {**groups, **control_groups(groups, versions)}
+# Control, where views.npz is there: the original and as many fixed views of it as the group has versions.
+ON_VIEWS = {f"{name} on views": name for name in learned.KNOWLEDGE}
 
 
 class Seen(NamedTuple):
@@ -92,10 +48,10 @@ class Seen(NamedTuple):
 def attack_of(name):
     """The Attack on one group: a result's name is that of its group and of its row."""
     row, short = name.rsplit(", ", 1)[1], name.removesuffix(" the original")
-    if row not in LEARNED:
+    if row in COLUMNS:
         choices = ("best_attack_epoch", "in_sample_forests", "plain_inputs", "int8_shadow")
-        return Attack(name, network_attack, short=short, choices=choices[:3] if row == REPEATED else choices)
-    method, knows = LEARNED[row]
+        return Attack(name, network_attack, FITTED, short=short, choices=choices[:3] if row == REPEATED else choices)
+    method, knows = (ON_VIEWS[row], WITH) if row in ON_VIEWS else LEARNED[row]
 
     def run(seen, context):
         def select(phi, *reference):
@@ -127,6 +83,12 @@ def aggregated(run, version, knows, context, shadow_num=None):
 
 def made_from(run, versions, row, context, shadow_num=None):
     """What an MR attack's result depends on."""
+    if row in ON_VIEWS:
+        views = identities_of_views(run, shadow_num)
+        if len(views) < len(versions):
+            raise CompLeakError(f"views.npz holds {len(views)} views, not {len(versions)}")
+        return {"versions": [str(ORIGINAL)], "answers": [identities(run, ORIGINAL, shadow_num).answers,
+                                                         *views[:len(versions)]]}
     read = columns_of(versions, row)
     if row in LEARNED and LEARNED[row][1] == WITH:
         read = [ORIGINAL, *versions]
@@ -144,7 +106,7 @@ def expected(run, context, groups, shadow_num=None):
     """{attack: everything that its result would be made from now}, of those groups that can be attacked now."""
     found = {}
     for group, versions in groups.items():
-        for row in ROWS:
+        for row in (*ROWS, *ON_VIEWS):
             name = f"{group}, {row}"
             try:
                 found[name] = attack_of(name).inputs(made_from(run, versions, row, context, shadow_num), context)
@@ -153,7 +115,7 @@ def expected(run, context, groups, shadow_num=None):
     return found
 
 
-def attack_groups(run, context, groups=None, shadow_num=None, rows=ROWS):
+def attack_groups(run, context, groups=None, shadow_num=None, rows=(*ROWS, *ON_VIEWS)):
     """MR for each group of versions, with and without the original; finished ones stay. Gives the values of MR.json.
 
     groups: {name: [Version]}, default `run_groups`; rows: those to run, of the others what holds is kept. Raises
@@ -162,17 +124,19 @@ def attack_groups(run, context, groups=None, shadow_num=None, rows=ROWS):
     """
     groups = groups or run_groups(run)
     read = _read(run, [version for versions in groups.values() for version in versions], context.seed, shadow_num)
-    for version in [version for version in read.signals if version != ORIGINAL]:
+    for version in [version for version in read.signals if version not in (ORIGINAL, *read.views)]:
         for row in AGGREGATED:  # what is missing is said before anything is run
             aggregated(run, version, row, context, shadow_num)
     if REPEATED in rows:
         nr.attack_version(run, ORIGINAL, context, [twice.AGGREGATED], shadow_num, wait=3600)
     replaced, jobs = _replaced(run, groups, context, shadow_num), {}
+    if learned.CALIBRATED not in read.possible and set(rows) & LEARNED.keys():
+        print(f"MR: {learned.LACKING}")
     for group, versions in tqdm(groups.items(), desc="MR's inputs"):
-        for row in [row for row in rows if row in COLUMNS or LEARNED[row][0] in read.possible]:
+        for row in _possible(rows, group, versions, read):
             name = f"{group}, {row}"
-            seen = Seen(group, versions, read.signals, read.rows) if row in LEARNED else _group(
-                run, name, versions, row, read, replaced, context, shadow_num)
+            seen = _group(run, name, versions, row, read, replaced, context, shadow_num) if row in COLUMNS else Seen(
+                group, read.views[:len(versions)] if row in ON_VIEWS else versions, read.signals, read.rows)
             jobs[name] = attack_of(name), made_from(run, versions, row, context, shadow_num), seen
     with locked(run.layout.result(ORIGINAL, "MR.json")):
         results = Results(run, ORIGINAL, "MR")
@@ -181,6 +145,15 @@ def attack_groups(run, context, groups=None, shadow_num=None, rows=ROWS):
         return results.complete(jobs, read.target, context,
                                 keep=expected(run, context, {**others, **groups}, shadow_num),
                                 also={"groups": named, "shadows": read.shadows}, shadow_member=read.rows.member)
+
+
+def _possible(rows, group, versions, read):
+    """Those of the rows that the answers allow for a group; one line is printed where it has too few views."""
+    if 0 < len(read.views) < len(versions):
+        print(f"{group}: {' and '.join(ON_VIEWS)} are left out: views.npz holds {len(read.views)} views and it has "
+              f"{len(versions)} versions; train.py --views {len(versions)} asks them")
+    return [row for row in rows if row in COLUMNS or (row in LEARNED and LEARNED[row][0] in read.possible) or (
+        row in ON_VIEWS and len(versions) <= len(read.views))]
 
 
 def _group(run, name, versions, row, read, replaced, context, shadow_num):
@@ -213,8 +186,9 @@ def saved_groups(results):
 
 
 class Read(NamedTuple):
-    """What MR takes from answers: {version: `games.Signals`}, {version: its losses, [target's, shadows']}, the
-    target's Answers, the shadows' rows and number, and the learned attacks that every version's answers allow."""
+    """What MR takes from answers: {version: `games.Signals`}, {version: its losses, [target's, shadows']}, the target's
+    Answers, the shadows' rows and number, the learned attacks that every version's answers allow, and the original's
+    views, as versions."""
 
     signals: dict
     losses: dict
@@ -222,19 +196,24 @@ class Read(NamedTuple):
     rows: learned.Rows
     shadows: int
     possible: set
+    views: list
 
 
 def _read(run, versions, seed, shadow_num):
     """The Read of the original and of some versions; seed int of the references that are drawn. One version is held at
     a time: with many shadows all of them would not fit into memory."""
-    signals, losses, possible = {}, {}, set(learned.KNOWLEDGE)
+    signals, losses, possible, views = {}, {}, set(learned.KNOWLEDGE), []
     for version in dict.fromkeys([ORIGINAL, *versions]):
         attacked = read_version(run, version, shadow_num)
         need_shadows(run, attacked.shadows, "MR")
         signals[version] = signals_of(attacked, seed)
         losses[version] = [losses_of(models, 1)[:, 0] for models in ([attacked.target], attacked.shadows)]
         possible &= set(learned.possible(attacked))
-    return Read(signals, losses, attacked.target, learned.rows_of(attacked), len(attacked.shadows), possible)
+        if version == ORIGINAL:
+            views = read_views(run, attacked)
+    views = {view.version: signals_of(view, seed) for view in views}
+    return Read(signals | views, losses, attacked.target, learned.rows_of(attacked), len(attacked.shadows), possible,
+                list(views))
 
 
 def main(argv=None):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from attacks.attack import Attack, Scored
+from attacks.attack import FITTED, Attack, Scored
 from attacks.networks import BATCH, WEIGHT_DECAY, accuracy_judge, backward, log_odds, seeded, train_network
 from common.seeds import derive_seed
 from models.training import L2_TERM
@@ -153,5 +153,5 @@ def _run(attacked, context):
     return Scored(scores, scores > 0)
 
 
-ATTACK = Attack("SAMIA", _run, short="SAMIA", choices=("best_attack_epoch", "samia_l2_term"),
+ATTACK = Attack("SAMIA", _run, FITTED, short="SAMIA", choices=("best_attack_epoch", "samia_l2_term"),
                 options=("batch_size",), sensitive=True)

@@ -4,7 +4,7 @@ from typing import NamedTuple
 import numpy as np
 
 from attacks import learned, nr, train_based, twice
-from attacks.attack import NONE, Attack, Scored
+from attacks.attack import FITTED, NONE, Attack, Scored
 from attacks.calibrated import sr_sets
 from attacks.classifiers import FITS
 from attacks.features import sr_features
@@ -36,7 +36,7 @@ def _attack(number, kind):
         return train_based.classify(fitted_on, scored, pair.compressed, kind, context.seed,
                                     aggregated=f"SR{number} ({kind})" == AGGREGATED)
 
-    return Attack(f"SR{number} ({kind})", run, family=twice.name_of(number, kind), short=f"SR{number} {kind}",
+    return Attack(f"SR{number} ({kind})", run, FITTED, family=twice.name_of(number, kind), short=f"SR{number} {kind}",
                   label=labelled)
 
 
@@ -98,8 +98,10 @@ def attack_version(run, version, context, names=None, shadow_num=None):
         pair = Pair(read_version(run, ORIGINAL, shadow_num), read_version(run, version, shadow_num))
         check_pair(run, *pair)
         need_shadows(run, pair.compressed.shadows, "SR")
-        known = made_from(pair.original.identities, pair.compressed.identities)
-        jobs = {name: (attack, known, pair) for name, attack in possible(pair).items()}
+        known, attacks = made_from(pair.original.identities, pair.compressed.identities), possible(pair)
+        jobs = {name: (attack, known, pair) for name, attack in attacks.items()}
+        if learned.CALIBRATED not in attacks and (names is None or learned.CALIBRATED in names):
+            print(f"original + {version}: {learned.LACKING}")
         values = Results(run, version, "SR").complete(jobs, pair.compressed.target, context, names,
                                                       {"shadows": len(pair.compressed.shadows)},
                                                       shadow_member=pair.compressed.shadow_member)

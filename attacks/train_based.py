@@ -1,7 +1,7 @@
 """The train-based attacks: a classifier on posteriors, without the label (Shokri et al.) or with it (Nasr et al.)."""
 import numpy as np
 
-from attacks.attack import Attack, Scored
+from attacks.attack import FITTED, Attack, Scored
 from attacks.classifiers import FITS, cross_fit, equal_rows
 from attacks.features import train_based_features
 from common.errors import CompLeakError
@@ -46,7 +46,7 @@ def _attack(number, kind):
         scored = train_based_features(attacked.target.posteriors, attacked.target.labels if labelled else None)
         return classify(fitted_on, scored, attacked, kind, context.seed, aggregated=labelled and kind == "RF")
 
-    return Attack(f"train_based_{number} ({kind})", run, short=f"train{number} {kind}", label=labelled)
+    return Attack(f"train_based_{number} ({kind})", run, FITTED, short=f"train{number} {kind}", label=labelled)
 
 
 ATTACKS = tuple(_attack(number, kind) for number in (1, 2) for kind in FITS)

@@ -6,7 +6,7 @@ over the train-based ones is the sorting's; only what SR gains beyond them can b
 import numpy as np
 
 from attacks import train_based
-from attacks.attack import Attack
+from attacks.attack import FITTED, Attack
 from attacks.classifiers import FITS
 from attacks.features import sr_features
 
@@ -27,7 +27,7 @@ def _attack(number, kind):
         return train_based.classify(fitted_on, features(attacked.target), attacked, kind, context.seed,
                                     aggregated=name_of(number, kind) == AGGREGATED)
 
-    return Attack(name_of(number, kind), run, short=f"2xSR{number} {kind}", label=labelled)
+    return Attack(name_of(number, kind), run, FITTED, short=f"2xSR{number} {kind}", label=labelled)
 
 
 AGGREGATED = name_of(2, "RF")  # what MR of one model repeated is made from

@@ -5,6 +5,10 @@ import torch
 from torch.nn import functional as F
 
 PAD = 4
+# Fixed views of a picture, near ones first: (rows, columns that it is shifted by, whether mirrored). The picture itself
+# is none of them.
+_RINGS = ([(0, 0)], [(0, 1), (0, -1), (1, 0), (-1, 0)], [(1, 1), (1, -1), (-1, 1), (-1, -1)])
+VIEWS = tuple((*shift, flip) for ring in _RINGS for flip in (False, True) for shift in ring)[1:]
 
 
 def crop_and_flip(images, offsets, flips):
@@ -19,6 +23,13 @@ def crop_and_flip(images, offsets, flips):
     columns = torch.arange(width, device=images.device).expand(n, width)
     columns = offsets[:, 1:] + torch.where(flips[:, None], width - 1 - columns, columns)
     return padded[torch.arange(n, device=images.device)[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def view(images, number):
+    """Pictures [n, h, w, c] uint8 as one of VIEWS shows them, black where a shift leaves nothing: the same shape."""
+    rows, columns, flip = VIEWS[number]
+    offsets = torch.tensor([[PAD - rows, PAD - columns]], device=images.device).expand(len(images), 2)
+    return crop_and_flip(images, offsets, torch.full((len(images),), flip, device=images.device))
 
 
 def draw(n, generator):

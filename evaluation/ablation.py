@@ -13,6 +13,7 @@ from pathlib import Path
 from attacks import learned, mr, nr, sr, twice
 from attacks.arguments import attack_context, open_run
 from attacks.attack import Context
+from attacks.groups import groups_of
 from common.command import run as run_command
 from common.errors import UsageError
 from common.files import atomic, write_json
@@ -91,7 +92,7 @@ def attack(run, versions, ablation):
     print("".join(f"{run.layout.run_dir}: {line}\n" for line in lines), end="")
     for version in versions:
         sr.attack_version(run, version, context, PAPER_SR, ablation.shadow_num)
-    groups = mr.groups_of(versions)
+    groups = groups_of(versions)
     if groups:
         mr.attack_groups(run, context, groups, ablation.shadow_num, list(mr.AGGREGATED))
     return run

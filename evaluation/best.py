@@ -16,6 +16,7 @@ from attacks.attack import FITTED, NONE, REFERENCE
 from common.intervals import CONFIDENCE, delong_variance, normal_interval, percentile_interval
 from common.paths import ORIGINAL, Version
 from evaluation.comparisons import BEST, SAME_KNOWLEDGE, Pair, combine, difference
+from models import compression
 
 ANY = "any"
 BEYOND = (sr.AGGREGATED, *learned.KNOWLEDGE)  # of SR, what is compared with itself on a control
@@ -63,7 +64,8 @@ def is_control(key, groups):
     """Whether an attack says what something else than compression does; groups: {MR's group: [model]}."""
     setting, model, attack = key
     models = groups[model] if setting == "MR" else [model]
-    return attack == mr.REPEATED or all(mr.is_control(Version.named(one)) for one in models)
+    tuned = all(compression.is_control(Version.named(one)) for one in models)
+    return tuned or attack == mr.REPEATED or attack in mr.ON_VIEWS
 
 
 def knowledge(key):
@@ -101,7 +103,7 @@ def _keys(keys, setting, models=None):
 
 def _beyond(keys, groups):
     """(key, key of the same attack on controls): MR with a group of as many, SR with the first of them."""
-    tuned = {group for group, models in groups.items() if all(mr.is_control(Version.named(one)) for one in models)}
+    tuned = {group for group in groups if is_control(("MR", group, ""), groups)}
     controls = [model for setting, model, _ in keys if setting == "SR" and is_control((setting, model, ""), groups)]
     found = []
     for setting, model, attack in keys:

@@ -1,9 +1,11 @@
 """Which comparisons each of the paper's claims makes, fixed before any result."""
 from attacks import mr, nr, sr
+from attacks.groups import groups_of, paper_groups
 from attacks.mr import AGGREGATED
 from common.paths import ORIGINAL
 from evaluation.best import is_control
 from evaluation.comparisons import BEST, EQUIVALENCE, EVERY_NR, MARGIN, SAME_FAMILY, SAME_KNOWLEDGE, Pair
+from models import compression
 
 # All fixed before any result: which models are heavily or lightly compressed, and which attack speaks for SR.
 HEAVY = ("pruning_0.9", "clustering_4")
@@ -24,7 +26,8 @@ STATEMENTS = {
 
 def expected_parts(run):
     """{(claim, way): how many parts it has in a whole run}."""
-    compressed, groups = len([version for version in run.wanted()[1:] if not mr.is_control(version)]), _groups(run)
+    compressed = len([version for version in run.wanted()[1:] if not compression.is_control(version)])
+    groups = _groups(run)
     families = [attack for attack in sr.ATTACKS.values() if attack.family]
     levels = {setting: len({attack.knowledge for attack in attacks}) for setting, attacks in (
         ("SR", sr.ATTACKS.values()), ("MR", [mr.attack_of(f"any, {row}") for row in mr.ROWS]))}
@@ -37,9 +40,9 @@ def expected_parts(run):
 
 def _groups(run):
     """How many groups a whole run has: the paper's, and those that its own compressed versions fill."""
-    compressed = [version for version in run.versions() if version != ORIGINAL and not mr.is_control(version)]
-    present = mr.groups_of(compressed)
-    return len({**present, **({} if run.layout.is_own else mr.paper_groups())})
+    compressed = [version for version in run.versions() if version != ORIGINAL and not compression.is_control(version)]
+    present = groups_of(compressed)
+    return len({**present, **({} if run.layout.is_own else paper_groups())})
 
 
 # Which comparisons each claim makes. keys: (setting, model, attack) of every attack that all runs have.

@@ -3,6 +3,7 @@ import numpy as np
 import pandas as pd
 
 from attacks import mr, nr, sr
+from attacks.groups import groups_of
 from attacks.results import RELEASED_RESAMPLES, Results
 from common.intervals import delong, normal_interval, paired_tprs, percentile_interval, resamples_of
 from common.metrics import LOW_FPR, auc, balanced_accuracy, tpr_at_fpr
@@ -77,7 +78,7 @@ def measure(pairs, seeds, choice, versions, interpolated):
     interpolated_tpr has it.
     """
     places = [("NR", ORIGINAL, NR_ATTACKS), *(("SR", version, SR_ATTACKS) for version in versions),
-              ("MR", ORIGINAL, [f"{group}, {knows}" for group in mr.groups_of(versions) for knows in mr.AGGREGATED])]
+              ("MR", ORIGINAL, [f"{group}, {knows}" for group in groups_of(versions) for knows in mr.AGGREGATED])]
     rows = []
     for setting, version, attacks in places:
         loaded = [[_decided(Results(run, version, setting)) for run in pair] for pair in pairs]

@@ -9,7 +9,7 @@ from common.paths import Layout
 from data.splits import Split
 from models import crops, protocol
 from models.compression import paper_versions
-from models.queries import is_current, load_queries, losses, query, sensitivity
+from models.queries import is_current, load_queries, losses, query, query_views, sensitivity
 from models.run import Settings
 from models.weights import load_model
 
@@ -19,7 +19,7 @@ class Asking:
     """How the models of a run are asked.
 
     load() → the data.sets.Dataset, called when something must be asked · rows: "all", "scored" or "auto" ·
-    sensitivity: whether sensitivities are measured.
+    sensitivity: whether sensitivities are measured · views: how many fixed views are asked too.
     """
 
     layout: Layout
@@ -29,11 +29,12 @@ class Asking:
     device: torch.device
     rows: str
     sensitivity: bool
+    views: int = 0
 
 
 def answer(asking, version, world, saved):
-    """queries.npz, sensitivity.npz and, where members are shown through crops, crops.npz of one model, unless they are
-    there and current; saved: its weights."""
+    """queries.npz of one model and, where they are asked for, sensitivity.npz, views.npz and crops.npz (members shown
+    through crops), unless they are there and current; saved: its weights. Views are of scored pictures alone."""
     seed, (rows, index) = asking.settings.seed, query_index(asking.split, asking.rows)
     path, meta = asking.layout.file(version, world.name, "queries.npz"), _meta(asking, version, world, saved)
     if not is_current(path, meta, index):
@@ -48,6 +49,13 @@ def answer(asking, version, world, saved):
         values = sensitivity(load_model(saved, asking.device), _shown(asking, data, version, world), data.statistics,
                              index, seed, asking.device, f"{version} {world.name} sensitivity")
         save_arrays(path, {**meta, "seed": seed}, index=index, sensitivity=values)
+    path = path.with_name("views.npz")
+    _, scored = query_index(asking.split, "scored")
+    if asking.views and not is_current(path, {**meta, "views": asking.views}, scored):
+        data = asking.load()
+        logits = query_views(load_model(saved, asking.device), _shown(asking, data, version, world), data.statistics,
+                             scored, asking.device, asking.views, f"{version} {world.name} view")
+        save_arrays(path, {**meta, "views": asking.views}, index=scored, logits=logits)
     if crops.AUGMENTED in asking.settings.choices:
         path, draws = asking.layout.file(version, world.name, crops.FILE), _draws(asking, version, world)
         meta |= {"worlds": [one.name for one in asking.split.worlds], "draws": draws}

@@ -94,9 +94,10 @@ class Request:
     sensitivity: bool
     worlds: tuple | None
     retrain: bool
+    views: int = 0
 
 
 def training_request(args):
     """The Request of a training command's arguments."""
-    own = {name: getattr(args, name) for name in Request.__dataclass_fields__ if name not in ("layout", "given")}
+    own = {name: value for name, value in vars(args).items() if name in Request.__dataclass_fields__}
     return Request(layout_of(args), given_settings(args), **own)

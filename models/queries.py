@@ -13,7 +13,7 @@ from common.errors import CompLeakError, FileError
 from common.files import FORMAT, load_arrays
 from common.provenance import identity
 from common.seeds import derive_seed
-from data.augment import normalise
+from data.augment import normalise, view
 from models import protocol
 
 BATCH = 250
@@ -86,6 +86,16 @@ def query(model, images, statistics, index, device, description="queries"):
     images [*, h, w, 3] uint8 is the whole data set, index [n] int64 ascending.
     """
     return logits_of(model, pictures(images, statistics, index, device), len(index), description)
+
+
+def query_views(model, images, statistics, index, device, count, description="views"):
+    """As `query`, of the first `count` of `data.augment.VIEWS` of each picture: logits [n, count, c] float32."""
+
+    def take(number):
+        return lambda part: normalise(view(torch.from_numpy(images[index[part]]).to(device), number), *statistics)
+
+    return np.stack([logits_of(model, take(number), len(index), f"{description} {1 + number}")
+                     for number in range(count)], axis=1)
 
 
 def sensitivity(model, images, statistics, index, seed, device, description="sensitivity"):

@@ -39,7 +39,7 @@ class Stage:
     def asking(self):
         """How its models are asked."""
         return Asking(self.run.layout, self.settings, self.split, lambda: self.data, self.device,
-                      self.request.query_rows, self.request.sensitivity)
+                      self.request.query_rows, self.request.sensitivity, self.request.views)
 
     @property
     def worlds(self):

@@ -10,7 +10,8 @@ import pytest
 
 import CompLeakNR
 import CompLeakSR
-from attacks import audit, classifiers, mr
+from attacks import audit, classifiers, learned, mr
+from attacks.attack import Context
 from attacks.inputs import read_version
 from attacks.metric_based import loss_score
 from common.errors import CompLeakError, UsageError
@@ -22,6 +23,7 @@ from models.run import Run
 
 PRUNED = Version("pruning", "0.6")
 OWN = ["--dataset_name", "own", "--model_name", "model"]
+PAIR = ["--original", "--compress", "--compress_name", "pruning", "--compress_degree", "0.6", "--run_dir"]
 
 
 @pytest.fixture(autouse=True)
@@ -72,11 +74,10 @@ def source(made_up_run):
 
 
 def test_exported_answers_give_the_same_numbers_through_nr_and_sr(source, tmp_path, capsys):
-    pair = ["--original", "--compress", "--compress_name", "pruning", "--compress_degree", "0.6", "--run_dir"]
-    CompLeakSR.main(["--dataset_name", "digits", *pair, str(source.run_dir)])
+    CompLeakSR.main(["--dataset_name", "digits", *PAIR, str(source.run_dir)])
     layout = imported(export(source, tmp_path / "outputs"), tmp_path / "audit")
     nr(OWN, layout.run_dir)
-    CompLeakSR.main([*OWN, *pair, str(layout.run_dir)])
+    CompLeakSR.main([*OWN, *PAIR, str(layout.run_dir)])
     assert "RMIA" in attacks(source, "NR", ORIGINAL)
     assert attacks(layout, "NR", ORIGINAL) == attacks(source, "NR", ORIGINAL)
     assert attacks(layout, "SR", PRUNED) == attacks(source, "SR", PRUNED)
@@ -96,6 +97,12 @@ def test_without_answers_on_each_others_rows_all_but_rmia_is_the_same(source, tm
     assert "RMIA is left out: it needs every shadow's answers on the target's scored rows" in said
     assert attacks(layout, "NR", ORIGINAL) == {name: expected[name] for name in expected
                                                if "RMIA" not in name and name != "calibrated"}
+    assert said.count(learned.LACKING) == 1
+    CompLeakSR.main([*OWN, *PAIR, str(layout.run_dir)])
+    assert f"original + pruning_0.6: {learned.LACKING}" in capsys.readouterr().out
+    found = mr.attack_groups(Run(layout), Context(0), {"one": [PRUNED]}, rows=list(mr.LEARNED))["attacks"]
+    assert f"MR: {learned.LACKING}" in capsys.readouterr().out
+    assert list(found) == ["one, confidence with the original", "one, confidence without the original"]
 
 
 def test_a_shadow_that_answered_the_targets_rows_gives_rmia_without_threshold(source, tmp_path, capsys):

@@ -9,9 +9,11 @@ from attacks import classifiers, learned, learners, mr, mr_network, nr, samia, s
 from attacks.attack import FITTED, NONE, REFERENCE, Context
 from attacks.features import sr_features
 from attacks.games import signals_of
+from attacks.groups import control_groups
 from attacks.inputs import read_version
 from common.metrics import auc
 from common.paths import ORIGINAL, Version
+from models.compression import is_control
 from models.run import Run
 
 PRUNED, CLUSTERED = Version("pruning", "0.6"), Version("clustering", "4")
@@ -180,9 +182,9 @@ def test_rmia_on_the_shadow_is_the_mirrored_game(made_up_run):
 
 def test_controls_make_groups_of_as_many_versions_and_are_told_from_compressed_ones():
     tuned = [Version("pruning", f"{number}e-07") for number in range(1, 5)]
-    groups = mr.control_groups({"pruned four": [PRUNED] * 4, "all eight": [PRUNED] * 8}, [ORIGINAL, PRUNED, *tuned])
+    groups = control_groups({"pruned four": [PRUNED] * 4, "all eight": [PRUNED] * 8}, [ORIGINAL, PRUNED, *tuned])
     assert groups == {"fine-tuned four": tuned}
-    assert mr.control_groups({"clustered three": [PRUNED] * 3}, tuned) == {"fine-tuned three": tuned[:3],
+    assert control_groups({"clustered three": [PRUNED] * 3}, tuned) == {"fine-tuned three": tuned[:3],
                                                                            "fine-tuned four": tuned}
-    assert mr.control_groups({"pruned four": [PRUNED] * 4}, [PRUNED]) == {}
-    assert [mr.is_control(version) for version in (ORIGINAL, PRUNED, tuned[0])] == [False, False, True]
+    assert control_groups({"pruned four": [PRUNED] * 4}, [PRUNED]) == {}
+    assert [is_control(version) for version in (ORIGINAL, PRUNED, tuned[0])] == [False, False, True]

@@ -10,6 +10,7 @@ import pytest
 
 from attacks import mr
 from attacks.attack import Options
+from attacks.groups import groups_of, paper_groups
 from common.errors import CompLeakError, UsageError
 from common.files import write_json
 from common.metrics import auc
@@ -74,7 +75,7 @@ def make_run(made_up):
             result(version, "NR", nr, options=Options(rmia_a=rmia_a))
             if version != ORIGINAL:
                 result(version, "SR", sr)
-        groups = mr.groups_of([version for version in versions if version != ORIGINAL])
+        groups = groups_of([version for version in versions if version != ORIGINAL])
         if groups:
             result(ORIGINAL, "MR", [(group, knows, f"{group}, {knows}") for group, knows in
                                     product(groups, mr.COLUMNS)], groups=groups)
@@ -132,7 +133,7 @@ def test_comparisons_are_those_that_the_rules_name(two_seeds):
     assert {(row["attack"], row["against"]) for row in chosen(saved, **both, judged="every NR attack")} == {
         ("SR2 (RF) on original + pruning_0.6", f"{name} on {model}")
         for name, model in product(NR, ("original", "pruning_0.6"))}
-    for group, versions in mr.paper_groups().items():
+    for group, versions in paper_groups().items():
         members = list(map(str, versions))
         for knows, attack, models in (("with", "SR2 (RF) on original +", ["original", *members]),
                                       ("without", "train_based_2 (RF) on", members)):
