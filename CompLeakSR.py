@@ -6,6 +6,7 @@ from attacks.saved import read_result
 from common.command import run as run_command
 from common.errors import UsageError
 from common.paths import ORIGINAL
+from evaluation.added import second_model
 from models import hints
 from models.record import say_at_chance
 
@@ -34,6 +35,7 @@ def main(argv=None):
         scored = next(iter(result["attacks"].values()))
         report(f"CompLeakSR, original + {version}: {scored['members'] + scored['non_members']} rows of the target",
                result["attacks"], run)
+        print(second_model(run, version))
 
 
 if __name__ == "__main__":

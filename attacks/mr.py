@@ -125,7 +125,7 @@ def attack_groups(run, context, groups=None, shadow_num=None, rows=(*ROWS, *ON_V
     groups = groups or run_groups(run)
     read = _read(run, [version for versions in groups.values() for version in versions], context.seed, shadow_num)
     for version in [version for version in read.signals if version not in (ORIGINAL, *read.views)]:
-        for row in AGGREGATED:  # what is missing is said before anything is run
+        for row in [row for row in AGGREGATED if row in rows]:  # what is missing is said before anything is run
             aggregated(run, version, row, context, shadow_num)
     if REPEATED in rows:
         nr.attack_version(run, ORIGINAL, context, [twice.AGGREGATED], shadow_num, wait=3600)

@@ -13,9 +13,11 @@ from scipy.stats import t
 
 from attacks import learned, mr, nr, sr
 from attacks.attack import FITTED, NONE, REFERENCE
+from common.errors import CompLeakError
 from common.intervals import CONFIDENCE, delong_variance, normal_interval, percentile_interval
 from common.paths import ORIGINAL, Version
-from evaluation.comparisons import BEST, SAME_KNOWLEDGE, Pair, combine, difference
+from evaluation import evidence
+from evaluation.comparisons import BEST, SAME_KNOWLEDGE, Pair, combine, difference, measure
 from models import compression
 
 ANY = "any"
@@ -52,12 +54,22 @@ def choose(runs, keys):
     found = [{key: max(candidates, key=one.areas.get) for key, candidates in wanted.items()} for one in runs]
     extended = [replace(one, scores={**one.scores, **{key: one.scores[of] for key, of in chosen.items()}})
                 for one, chosen in zip(runs, found, strict=True)]
-    return Chosen(pairs, extended, found, _beyond(keys, runs[0].groups))
+    return Chosen(pairs, extended, found, beyond(keys, runs[0].groups))
 
 
 def best(setting):
     """The key of a setting's best attack."""
     return setting, ANY, "best attack"
+
+
+def label(key):
+    """An attack in words."""
+    setting, model, attack = key
+    if model == ANY:
+        return f"{attack} {SETTINGS[setting]}"
+    if setting == "MR":
+        return f"MR of {model}, {attack}"
+    return f"{attack} on {'original + ' if setting == 'SR' else ''}{model}"
 
 
 def is_control(key, groups):
@@ -101,8 +113,9 @@ def _keys(keys, setting, models=None):
     return [key for key in keys if key[0] == setting and (models is None or key[1] in models)]
 
 
-def _beyond(keys, groups):
-    """(key, key of the same attack on controls): MR with a group of as many, SR with the first of them."""
+def beyond(keys, groups):
+    """[(key, key of the same attack where nothing is compressed)]: on versions that were fine-tuned alone (MR with as
+    many, SR with the first of them), and, for what MR learns, on as many views of the original."""
     tuned = {group for group in groups if is_control(("MR", group, ""), groups)}
     controls = [model for setting, model, _ in keys if setting == "SR" and is_control((setting, model, ""), groups)]
     found = []
@@ -112,17 +125,19 @@ def _beyond(keys, groups):
         if setting == "MR" and model not in tuned:
             found += [((setting, model, attack), (setting, one, attack)) for one in groups
                       if one in tuned and len(groups[one]) == len(groups[model]) and attack != mr.REPEATED]
+            found += [((setting, model, attack), (setting, model, row)) for row, name in mr.ON_VIEWS.items()
+                      if attack == f"{name} {mr.WITH}"]
     return [both for both in found if both[1] in keys]
 
 
 # What claims.json says of it.
 
-def summary(chosen, measured, label):
+def summary(chosen, measured):
     """The values of "best": what was chosen, each setting's rates, the steps between settings, and what every attack on
-    compressed versions finds beyond the same on versions that were only trained on; {} without shadows.
+    compressed versions finds beyond the same where nothing is compressed; {} without shadows.
 
-    measured: {metric: one dictionary of `comparisons.measure` a run}; label: key → words. Rates are fractions;
-    interval: over these models' points; over_seeds: Student's t over the runs, None for a single one.
+    measured: {metric: one dictionary of `comparisons.measure` a run}. Rates are fractions; interval: over these
+    models' points; over_seeds: Student's t over the runs, None for a single one.
     """
     settings = [setting for setting in SETTINGS if best(setting) in chosen.keys[0]]
     if not settings:
@@ -131,12 +146,12 @@ def summary(chosen, measured, label):
                          for setting in settings} for one, keys in zip(chosen.runs, chosen.keys, strict=True)]}
     for setting in settings:
         found[setting] = {metric: level(metric, of_runs, best(setting)) for metric, of_runs in measured.items()}
-    found["differences"] = {step: {metric: _difference(metric, of_runs, best(one), best(other))
+    found["differences"] = {step: {metric: gain(metric, of_runs, best(one), best(other))
                                    for metric, of_runs in measured.items()}
                             for step, (one, other) in STEPS.items() if {one, other} <= set(settings)}
-    found["beyond fine-tuning"] = [
+    found["beyond controls"] = [
         {"attack": label(one), "against": label(other),
-         **{metric: _difference(metric, of_runs, one, other) for metric, of_runs in measured.items()}}
+         **{metric: gain(metric, of_runs, one, other) for metric, of_runs in measured.items()}}
         for one, other in chosen.beyond]
     return {**found, "text": sentence(found)}
 
@@ -153,10 +168,24 @@ def level(metric, measured, key):
             "over_seeds": t_interval(per_seed)}
 
 
-def _difference(metric, measured, attack, against):
+def gain(metric, measured, attack, against):
+    """{"mean", "interval", "per_seed", "over_seeds"} of what an attack finds beyond another over runs, fractions."""
     found = difference(metric, measured, attack, against)
     return {"mean": found["difference"], "interval": found["interval"], "per_seed": found["per_seed"],
             "over_seeds": t_interval(found["per_seed"])}
+
+
+def answer(runs):
+    """The attacker's best of some Runs in one line, from their saved scores; where there is none, what is missing."""
+    try:
+        read = [evidence.read(run) for run in runs]
+    except CompLeakError as error:
+        return str(error)
+    evidence.check_together(read)
+    chosen = choose(read, evidence.common_keys(read))
+    measured = [measure("auc", one.scores, one.member, chosen.compared, 0) for one in chosen.runs]
+    found = summary(chosen, {"auc": measured})
+    return found["text"] if found else "No attacker's best: no attack has scores on a shadow"
 
 
 def t_interval(values):

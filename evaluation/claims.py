@@ -28,7 +28,7 @@ from models.arguments import parser
 from models.compression import paper_versions
 from models.record import say_at_chance
 
-FORMAT = 2  # earlier ones lack the attacker's best
+FORMAT = 3  # earlier ones lack the attacker's best, or what attacks find beyond controls
 
 
 # Judging.
@@ -55,7 +55,7 @@ def judge_runs(runs):
         metric, [pair for pair in pairs if metric == "auc" or pair.judged != EQUIVALENCE], measured[metric])]
     expected = expected_parts(runs[0].run)
     return {"format": FORMAT, "runs": [origin(one) for one in runs],
-            "best": digits(best.summary(chosen, measured, label)), "comparisons": comparisons,
+            "best": digits(best.summary(chosen, measured)), "comparisons": comparisons,
             "verdicts": {claim: overall(claim, comparisons, expected)
                          for claim in sorted({pair.claim for pair in pairs})}}
 
@@ -86,19 +86,9 @@ def digits(value):
 
 def plain(row):
     """A row ready for JSON: attacks in words, six digits, nothing that is empty but the spread of a single run."""
-    row = {**row, "attack": label(row["attack"]), "against": label(row["against"])}
+    row = {**row, "attack": best.label(row["attack"]), "against": best.label(row["against"])}
     return {name: digits(value) for name, value in row.items()
             if name == "spread" or (value is not None and name not in ("error", "needs_signal"))}
-
-
-def label(key):
-    """An attack in words."""
-    setting, model, attack = key
-    if model == best.ANY:
-        return f"{attack} {best.SETTINGS[setting]}"
-    if setting == "MR":
-        return f"MR of {model}, {attack}"
-    return f"{attack} on {'original + ' if setting == 'SR' else ''}{model}"
 
 
 def overall(claim, rows, expected):

@@ -1,4 +1,4 @@
-"""claims.json as a table: verdicts, each part's hardest comparison, and the rules in the caption."""
+"""claims.json as a table: the attacker's best, verdicts, each part's hardest comparison, and the rules."""
 import pandas as pd
 
 from common.paths import ORIGINAL
@@ -49,7 +49,8 @@ def table_of(saved):
         text = lines(saved, metric)
         if len(text):
             blocks[f"{name}, in points"] = text
-    return Table("claims", _caption(saved), frame(saved), blocks)
+    answer = f"{saved['best']['text']}. " if saved["best"] else ""
+    return Table("claims", answer + _caption(saved), frame(saved), blocks, RULES)
 
 
 def screen_table(saved):
@@ -59,16 +60,15 @@ def screen_table(saved):
     # SR always has the original beside the version that is named.
     narrow["hardest against"] = narrow["hardest against"].str.replace("original + ", "").str.replace(" on ", ": ")
     blocks = {**best_block(saved, ["auc"]), "Verdicts": verdicts(saved), f"{METRICS['auc']}, in points": narrow}
-    return Table("claims", _caption(saved), frame(saved), blocks)
+    return Table("claims", _caption(saved), frame(saved), blocks, RULES)
 
 
 def _caption(saved):
     seeds, first = ", ".join(str(run["seed"]) for run in saved["runs"]), saved["runs"][0]
-    answer = f"{saved['best']['text']}. " if saved["best"] else ""
-    sentences = answer + " ".join(verdict["text"] for verdict in saved["verdicts"].values())
+    sentences = " ".join(verdict["text"] for verdict in saved["verdicts"].values())
     return (f"The paper's claims, judged on {len(saved['runs'])} run(s), seed {seeds}: {first['data']}, "
             f"{first['members']:,} members and {first['non_members']:,} non-members scored in each, protocol "
-            f"{first['protocol']}. {sentences} {RULES}")
+            f"{first['protocol']}. {sentences}")
 
 
 def best_block(saved, metrics=tuple(METRICS)):
@@ -87,8 +87,8 @@ def best_block(saved, metrics=tuple(METRICS)):
     rows += [{"the attacker's best": step, "chosen on the shadow": "-", **_rates(rates, metrics, "+")}
              for step, rates in found["differences"].items()]
     blocks = {f"{BEST.capitalize()}, per cent and points": pd.DataFrame(rows)}
-    if beyond := found["beyond fine-tuning"]:
-        blocks["Beyond fine-tuning without compression, in points"] = pd.DataFrame(
+    if beyond := found["beyond controls"]:
+        blocks["Beyond the same attack where nothing is compressed, in points"] = pd.DataFrame(
             [{"attack": short(row["attack"]), "against": short(row["against"]), **_rates(row, metrics, "+")}
              for row in beyond])
     return blocks

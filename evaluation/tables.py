@@ -10,6 +10,7 @@ from common.errors import CompLeakError
 from common.files import locked
 from common.metrics import RESOLVABLE_NON_MEMBERS, resolvable
 from common.paths import ORIGINAL
+from evaluation.added import HEADING, beyond_controls
 from evaluation.names import short
 from evaluation.writing import screen, write
 from models import protocol
@@ -27,12 +28,16 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Table:
-    """A finished table: frame is what the CSV holds (fractions), blocks are {heading: frame of text} for reading."""
+    """A finished table: frame is what the CSV holds (fractions), blocks are {heading: frame of text} for reading.
+
+    rules: how it was judged, for those who ask, after the blocks.
+    """
 
     name: str
     caption: str
     frame: pd.DataFrame
     blocks: dict
+    rules: str = ""
 
 
 # JSON values in, long-form frames of fractions out.
@@ -220,11 +225,13 @@ def build(run):
         frame = sr_frame(sr, nr)
         # NR on the original is the same beside every version: one column of its own says it once.
         model = frame["version"].where(frame["setting"] != "NR original", str(ORIGINAL))
-        blocks = overview(frame.assign(model=model)) | details(frame, "version")
+        blocks = overview(frame.assign(model=model)) | beyond_controls(run, sr) | details(frame, "version")
         made.append(Table("C2", caption(run, "C2", frame, nr), frame, blocks))
     try:
-        frame = mr_frame(read_multi(run), sr, nr)
-        made.append(Table("C3", caption(run, "C3", frame, nr), frame, details(frame, "group")))
+        mr = read_multi(run)
+        frame = mr_frame(mr, sr, nr)
+        blocks = beyond_controls(run, {}, mr) | details(frame, "group")
+        made.append(Table("C3", caption(run, "C3", frame, nr), frame, blocks))
     except CompLeakError as error:
         print(f"C3 is left out: {error}")
     return made
@@ -239,7 +246,7 @@ def main(argv=None):
             write(table, folder)
     for table in made:
         if table.name != "models":
-            rates = [heading for heading in table.blocks if heading in RATES.values()]
+            rates = [heading for heading in table.blocks if heading in (*RATES.values(), HEADING)]
             print("\n" + screen(table, rates or list(table.blocks)))
     print(f"{', '.join(table.name for table in made) or 'no table'} written to {folder} (.md, .csv, .tex)")
 

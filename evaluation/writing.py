@@ -14,6 +14,7 @@ def markdown(table):
     for heading, text in table.blocks.items():
         lines += ["", f"## {heading}", "", _pipes(text.columns), "|" + " --- |" * text.shape[1]]
         lines += map(_pipes, text.to_numpy())
+    lines += ["", table.rules] if table.rules else []
     return "\n".join(lines) + "\n"
 
 
@@ -29,6 +30,7 @@ def latex(table):
                   r"\begin{adjustbox}{max width=\textwidth}", rf"\begin{{tabular}}{{{'l' * text.shape[1]}}}",
                   r"\toprule", _ampersands(text.columns), r"\midrule", *map(_ampersands, text.to_numpy()),
                   r"\bottomrule", r"\end{tabular}", r"\end{adjustbox}", r"\end{table}"]
+    lines += [escape(table.rules)] if table.rules else []
     # LaTeX holds only so many floats that have no place yet.
     return "\n".join([*lines, r"\clearpage", ""])
 
@@ -61,4 +63,6 @@ def screen(table, headings):
             grid[:1] = list(above), list(below)
         widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
         lines += ["", heading] + ["  ".join(map(str.ljust, row, widths)).rstrip() for row in grid]
+    if table.rules:
+        lines += ["", *textwrap.wrap(table.rules, WIDTH)]
     return "\n".join(lines) + "\n"

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from data.augment import PAD, crop_and_flip, draw, normalise
+from data.augment import PAD, VIEWS, crop_and_flip, draw, normalise, view
 
 
 def pictures(n, height=8, width=8, seed=0):
@@ -73,3 +73,18 @@ def test_constants_made_for_queries_serve_training():
     np.testing.assert_allclose(weight.grad.flatten(), x.sum((0, 2, 3)), rtol=1e-5)
     other = normalise(pictures(2), [0.0] * 3, [1.0] * 3)
     torch.testing.assert_close(other, pictures(2).permute(0, 3, 1, 2) / 255)
+
+
+def test_a_view_is_the_picture_shifted_by_a_pixel_or_mirrored_and_no_two_are_the_same():
+    images = pictures(3, 6, 7)
+    seen = {images.numpy().tobytes()}
+    for number, (down, right, flip) in enumerate(VIEWS):
+        found = view(images, number)
+        for picture, out in zip(images.tolist(), found.tolist(), strict=True):
+            for row in range(6):
+                for column in range(7):
+                    row_from, column_from = row - down, (6 - column if flip else column) - right
+                    inside = 0 <= row_from < 6 and 0 <= column_from < 7
+                    assert out[row][column] == (picture[row_from][column_from] if inside else [0, 0, 0])
+        seen.add(found.numpy().tobytes())
+    assert VIEWS[0] == (0, 0, True) and len(seen) == 1 + len(VIEWS) == 18

@@ -104,7 +104,7 @@ def test_the_summary_is_of_the_chosen_scores_and_its_t_interval_is_students():
     chosen = best.choose(runs, list(AREAS))
     measured = {metric: [measure(metric, one.scores, one.member, chosen.compared, 0, 200) for one in chosen.runs]
                 for metric in ("auc", "tpr")}
-    found = best.summary(chosen, measured, claims.label)
+    found = best.summary(chosen, measured)
     step = found["differences"]["SR - NR"]["auc"]
     each = np.subtract(found["SR"]["auc"]["per_seed"], found["NR"]["auc"]["per_seed"])
     assert step["per_seed"] == pytest.approx(each) and step["mean"] == pytest.approx(each.mean())
@@ -123,7 +123,7 @@ def test_attacks_are_compared_with_themselves_on_as_many_controls():
     assert chosen.beyond == [(("SR", model, "calibrated"), ("SR", "pruning_1e-07", "calibrated"))
                              for model in ("pruning_0.6", "clustering_4")] + [several]
     measured = {"auc": [measure("auc", chosen.runs[0].scores, one.member, chosen.compared, 0)]}
-    found = best.summary(chosen, measured, claims.label)["beyond fine-tuning"][-1]
+    found = best.summary(chosen, measured)["beyond controls"][-1]
     assert found["against"] == "MR of fine-tuned two, calibrated with the original"
     expected = auc(one.scores[several[0]], one.member) - auc(one.scores[several[1]], one.member)
     assert found["auc"]["mean"] == pytest.approx(expected) and expected > 0.2
@@ -134,9 +134,9 @@ def test_a_single_run_has_no_interval_over_seeds_and_without_shadows_there_is_no
     chosen = best.choose([one], list(NR))
     assert not chosen.pairs and best.best("NR") in chosen.keys[0]
     measured = {"auc": [measure("auc", one.scores, one.member, list(chosen.keys[0]), 0) for one in chosen.runs]}
-    found = best.summary(chosen, measured, claims.label)
+    found = best.summary(chosen, measured)
     assert found["NR"]["auc"]["over_seeds"] is None and not found["differences"]
-    assert best.summary(best.choose([Made(one.scores, {}, one.member, {}, one.run)], list(NR)), {}, claims.label) == {}
+    assert best.summary(best.choose([Made(one.scores, {}, one.member, {}, one.run)], list(NR)), {}) == {}
 
 
 def test_claims_open_with_the_attackers_best_of_saved_results(made_up_run, made_up):

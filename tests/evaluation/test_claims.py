@@ -114,7 +114,7 @@ def test_planted_strengths_decide_every_claim(two_seeds):
         assert {way: words["auc"] for way, words in verdicts[claim]["judged"].items()} == {
             "same family": "supported", "every NR attack": "contradicted"}
         assert verdicts[claim]["verdict"] == "contradicted" and "against RMIA on" in verdicts[claim]["text"]
-    assert [run["seed"] for run in saved["runs"]] == [3, 4] and saved["format"] == 2
+    assert [run["seed"] for run in saved["runs"]] == [3, 4] and saved["format"] == 3
     needed = {"claim", "version", "judged", "metric", "attack", "against", "difference", "interval", "p", "p_holm",
               "verdict", "per_seed", "spread"}
     assert all(needed <= row.keys() and len(row["per_seed"]) == 2 for row in saved["comparisons"])
