@@ -8,9 +8,10 @@ import torch
 import train
 from attacks import classifiers, learned, mr, nr
 from attacks.attack import Context
-from attacks.inputs import read_version, read_views
+from attacks.inputs import read_version
 from attacks.learners import learn
 from attacks.signals import label_gap
+from attacks.views import read_views
 from common.errors import CompLeakError
 from common.files import load_arrays, save_arrays
 from common.paths import ORIGINAL, Layout, Version
