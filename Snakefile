@@ -153,7 +153,9 @@ rule MR:
         command=lambda w: plan.notebook(config, seed(w)),
     threads: THREADS
     resources: gpu=ONE_GPU
-    shell: "export COMPLEAK_RUN_DIR={params.run:q} COMPLEAK_DATASET={config[dataset]:q}; " + ON_GPU + COMMAND
+    shell:
+        "export COMPLEAK_RUN_DIR={params.run:q} COMPLEAK_DATASET={config[dataset]:q} COMPLEAK_MODEL={config[model]:q}; " \
+        + ON_GPU + COMMAND
 
 
 rule figures:

@@ -44,7 +44,9 @@ def run_groups(run):
     versions = [version for version in run.versions() if version != ORIGINAL]
     present = [version for version in versions if not is_control(version)]
     if len(present) < 2:
-        raise CompLeakError(f"MR combines two or more compressed models, and {run.layout.root()} knows {len(present)}")
+        makes = "" if run.layout.is_own else f": run {hints.training(run.layout, paper_versions()[1])}"
+        raise CompLeakError(f"MR combines two or more compressed models, and {run.layout.root()} knows {len(present)}"
+                            f"{makes}")
     lacking = [] if run.layout.is_own else [version for version in paper_versions()[1:] if version not in present]
     if lacking:
         names = [name for name, members in paper_groups().items() if set(members) & set(lacking)]

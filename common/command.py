@@ -105,6 +105,16 @@ def _told(error):
     return f"{place}: {error.strerror}" + (f": {advice}" if advice else "")
 
 
+def say_errors_in_notebook():
+    """In a notebook: a known error is one line on stderr, not a traceback; it ends *Run All Cells* as any does."""
+    from IPython import get_ipython  # a notebook's own, so it is there
+
+    def say(shell, kind, error, trace, tb_offset=None):
+        _say(f"error: {error}", 1)
+
+    get_ipython().set_custom_exc((CompLeakError,), say)
+
+
 def _say(line, code):
     """Print a last line on stderr, below progress bars that were cut short; gives the exit code back."""
     for bar in list(getattr(tqdm, "_instances", ())):
