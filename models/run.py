@@ -84,8 +84,9 @@ class Run:
     def split(self):
         """The Split, checked for disjointness; FileError where it is missing or damaged."""
         with hints.mending(lambda: hints.training(self.layout)):
+            saved = self._saved  # one that is missing is not damaged
             try:
-                return splits.from_json(self._saved)
+                return splits.from_json(saved)
             except CompLeakError as error:
                 raise FileError.damaged(self.path, error) from error
             except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:

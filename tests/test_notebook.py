@@ -88,7 +88,8 @@ def test_it_opens_with_the_answer_and_closes_with_the_whole_table_of_the_version
 def test_a_stage_that_is_missing_is_one_line_that_names_its_command(run_of_another_kind, execute, tmp_path):
     of_sr = "SR.json is missing: run python CompLeakSR.py --dataset_name imagefolder --model_name vgg16"
     nothing = Layout(tmp_path / "none", "cifar10", "resnet18")
-    for layout, cell, says in ((run_of_another_kind, 3, of_sr), (nothing, 2, "split.json is missing: run python train.py")):
+    no_split = "split.json is missing: run python train.py"
+    for layout, cell, says in ((run_of_another_kind, 3, of_sr), (nothing, 2, no_split)):
         shown = execute(layout)
         assert len(shown) == cell
         told = [line for line in shown[-1].said.splitlines() if "error" in line.lower()]
