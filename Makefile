@@ -5,7 +5,7 @@ BIN = .venv/bin
 FLAGS ?=
 SNAKEMAKE = $(BIN)/snakemake --workflow-profile workflow/profiles/local
 
-BENCHMARKS = rmia kmeans samia clustered_step training disk growth nr_sr loaded startup memory
+BENCHMARKS = rmia kmeans samia clustered_step training disk growth nr_sr loaded startup memory learned
 
 .PHONY: install demo smoke reproduce reproduce-dry report test test-faults test-slurm test-report bench
 

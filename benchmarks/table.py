@@ -5,6 +5,7 @@ from benchmarks import (
     disk,
     growth,
     kmeans,
+    learned,
     loaded,
     memory,
     nr_sr,
@@ -18,7 +19,7 @@ from common.command import run
 from common.files import atomic, read_json
 from models.hints import mending
 
-ROWS = (artifact.ROW, training.GPU, training.CPU, nr_sr.ONE, samia.ROW, nr_sr.ALL, rmia.ROW, kmeans.ROW,
+ROWS = (artifact.ROW, training.GPU, training.CPU, nr_sr.ONE, samia.ROW, nr_sr.ALL, learned.ROW, rmia.ROW, kmeans.ROW,
         clustered_step.ROW, disk.ROW, growth.ROW, loaded.ROW, startup.ROW, memory.ROW)
 
 

@@ -17,6 +17,7 @@ from benchmarks import (
     disk,
     growth,
     kmeans,
+    learned,
     loaded,
     memory,
     nr_sr,
@@ -46,6 +47,7 @@ TINY = {
     loaded: ["--steps", "1", "--spinning_steps", "1", "--batch_size", "2"],
     memory: ["--classes", "12", "--scored", "60", "--trees", "40"],
     startup: ["--repeats", "1"],
+    learned: ["--scored", "60"],
 }
 
 
@@ -70,6 +72,12 @@ def test_ratios_are_those_of_the_times_beside_them(tmp_path, script, name, fast,
     assert figures["ratio"] == pytest.approx(figures[plain] / figures[fast], rel=1e-2)
     assert record["trial"] and record["command"] == f"python -m benchmarks.{script.__name__.split('.')[1]}"
     assert {"machine", "threads", "date", "versions", "settings", "load_before"} <= record.keys()
+
+
+def test_the_learners_networks_are_timed_for_every_learned_attack(tmp_path):
+    record = measured(learned, tmp_path, "learned")
+    # Twice 9 models, 8 pairs and 4 groups with and without the original.
+    assert record["settings"]["attacks"] == 2 * (9 + 8 + 2 * 4) and record["trial"] and record["figures"]["all_s"] > 0
 
 
 def test_the_stages_of_nr_and_sr_add_up(tmp_path):
