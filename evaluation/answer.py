@@ -25,7 +25,7 @@ def chosen(saved):
 
 
 def _key(setting, label):
-    """The inverse of `claims.label`."""
+    """The inverse of `best.label`."""
     if setting == "MR":
         return setting, *label.removeprefix("MR of ").rsplit(", ", 1)
     attack, model = label.rsplit(" on ", 1)

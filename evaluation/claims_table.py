@@ -15,7 +15,7 @@ from evaluation.comparisons import (
     parts,
 )
 from evaluation.names import short
-from evaluation.tables import Table
+from evaluation.writing import Table
 
 METRICS = {"auc": "AUC", "tpr": "TPR at 0.1% FPR"}
 RULES = (

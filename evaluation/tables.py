@@ -1,6 +1,4 @@
 """Tables of one run, one per claim and one of the models, as Markdown, CSV and LaTeX; the claims' are printed too."""
-from dataclasses import dataclass
-
 import pandas as pd
 
 from attacks.arguments import open_run
@@ -12,7 +10,7 @@ from common.metrics import RESOLVABLE_NON_MEMBERS, resolvable
 from common.paths import ORIGINAL
 from evaluation.added import HEADING, beyond_controls
 from evaluation.names import short
-from evaluation.writing import screen, write
+from evaluation.writing import Table, screen, write
 from models import protocol
 from models.arguments import parser
 from models.compression import describe
@@ -24,20 +22,6 @@ TITLES = {
     "C2": "CompLeakSR: the original and one compressed model together (SR1, SR2), beside every NR attack on either",
     "C3": "CompLeakMR: several compressed models together, beside SR2 on each of them and RMIA on the original",
 }
-
-
-@dataclass(frozen=True)
-class Table:
-    """A finished table: frame is what the CSV holds (fractions), blocks are {heading: frame of text} for reading.
-
-    rules: how it was judged, for those who ask, after the blocks.
-    """
-
-    name: str
-    caption: str
-    frame: pd.DataFrame
-    blocks: dict
-    rules: str = ""
 
 
 # JSON values in, long-form frames of fractions out.

@@ -1,11 +1,28 @@
 """A table as Markdown, CSV, LaTeX, and as aligned text on the screen."""
 import textwrap
+from dataclasses import dataclass
+
+import pandas as pd
 
 from common.files import atomic
 
 WIDTH = 120
 LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
          ">": r"\textgreater{}", "|": r"\textbar{}", **{sign: "\\" + sign for sign in "&%$#_{}"}}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A finished table: frame is what the CSV holds (fractions), blocks are {heading: frame of text} for reading.
+
+    rules: how it was judged, for those who ask, after the blocks.
+    """
+
+    name: str
+    caption: str
+    frame: pd.DataFrame
+    blocks: dict
+    rules: str = ""
 
 
 def markdown(table):

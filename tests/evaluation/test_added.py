@@ -64,14 +64,14 @@ def test_tables_and_report_show_what_compression_adds_beyond_fine_tuning(saved, 
     assert list(frame["against"].unique()) == [f"{attack} on original + fine-tuned 1" for attack in ("calibrated",
                                                                                                      "SR2 RF")]
     gain = 100 * (pairs[PRUNED]["calibrated"] - pairs[TUNED[0]]["calibrated"])
-    assert frame.loc["calibrated on original + pruned 0.6", "gain"].startswith(f"{gain:+.2f} [")
+    assert frame.loc["calibrated on original + pruned 60%", "gain"].startswith(f"{gain:+.2f} [")
     frame = made["C3"].blocks[added.HEADING].set_index("attack")
     row = frame.loc["MR of both, calibrated with the original"]
     gain = 100 * np.subtract(*(several[f"{group}, calibrated with the original"] for group in GROUPS))
     assert row["against"] == "MR of fine-tuned two, calibrated with the original"
     assert row["gain"].startswith(f"{gain:+.2f} [") and len(frame) == 2
     page = report.page([run])
-    assert page.count(added.HEADING) >= 2 and page.index("<strong>Best on one model") < page.index("<nav")
+    assert page.count(added.HEADING) >= 2
     flags = ["--dataset_name", "digits", "--run_dir", str(run.layout.run_dir)]
     capsys.readouterr()
     tables.main(flags)

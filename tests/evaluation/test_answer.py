@@ -6,7 +6,7 @@ import pytest
 
 from common.files import write_json
 from common.paths import ORIGINAL, Version
-from evaluation import answer, claims, differences, report, report_parts
+from evaluation import answer, best, claims, differences, report, report_parts
 from evaluation.best import SETTINGS
 from evaluation.evidence import results_digest
 
@@ -48,7 +48,7 @@ def test_the_sentence_says_what_versions_add_and_how_they_were_asked(judged):
 def test_the_bests_are_found_again_by_their_names(judged):
     runs, saved = judged
     for setting, (key, _) in answer.chosen(saved).items():
-        assert claims.label(key) == saved["best"]["chosen"][0][setting]["attack"] and key[0] == setting
+        assert best.label(key) == saved["best"]["chosen"][0][setting]["attack"] and key[0] == setting
     assert [row.label for row in answer.rows(saved)] == list(SETTINGS.values())
     for row, setting in zip(answer.rows(saved), SETTINGS, strict=True):
         assert (row.mean, row.interval) == tuple(saved["best"][setting]["auc"][key] for key in ("mean", "over_seeds"))
