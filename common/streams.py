@@ -15,8 +15,9 @@ class Lasting:
         return getattr(self._stream, name)
 
     def write(self, text):
-        """Number of characters, as of any stream."""
-        self._try(lambda: self._stream.write(text))
+        """Number of characters, as of any stream; a name's bytes that are not UTF-8 are escaped."""
+        readable = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        self._try(lambda: self._stream.write(readable))
         return len(text)
 
     def flush(self):

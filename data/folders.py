@@ -102,8 +102,8 @@ def is_picture(entry):
 def list_pictures(folder):
     """The Listing of folder/<class>/<picture>, or of folder/<part>/<class>/<picture> for those of PARTS that are there.
 
-    A part has class folders; a folder of that name with pictures in it is a class like any other. Raises CompLeakError
-    for fewer than two classes, a class without pictures, and a picture that is no file.
+    A part, its name in any case, has class folders; a folder of that name with pictures in it is a class like any
+    other. Raises CompLeakError for fewer than two classes, a class without pictures, and a picture that is no file.
     """
     listing = Listing(Path(folder))
     folders, files = listed(folder)
@@ -132,8 +132,8 @@ def list_pictures(folder):
 
 
 def _parts(folders):
-    """Of these folders those that are parts, in PARTS' order."""
-    named = {entry.name: entry for entry in folders}
+    """Of these folders those that are parts, in PARTS' order; Train is train."""
+    named = {entry.name.lower(): entry for entry in folders}
     return [named[part] for part in PARTS if part in named and listed(named[part])[0]]
 
 

@@ -99,7 +99,7 @@ def load(name, data_dir=None, data_label=None, image_size=32, cache_dir=None, ru
         raise CompLeakError(f"--data_dir {shown(data_dir)}: its classes are {_some(found.classes)}; {source.label}'s "
                             f"are {_some(source.classes)} (use --dataset_name imagefolder for other pictures)")
     images, labels, facts, kind = cache.read(found, name, image_size, folders)
-    label = source.label or shown(data_label or Path(data_dir).resolve().name)
+    label = source.label or data_label or shown(Path(data_dir).resolve().name)
     data = Dataset(name, f"{label} ({kind})" if kind else label, images, np.array(labels, dtype=np.int64),
                    found.classes, source.statistics or (facts.mean, facts.std), facts.fingerprint, facts.twins)
     if data.repeated:

@@ -18,6 +18,7 @@ from common.command import run as run_command
 from common.errors import UsageError
 from common.files import atomic, write_json
 from common.paths import ORIGINAL
+from data.names import shown
 from data.splits import to_json
 from evaluation import evidence
 from evaluation.differences import FORMAT, TOGETHER, measure, table
@@ -150,7 +151,7 @@ def known_choice(text):
 def arguments(argv):
     p = parser(__doc__.splitlines()[0], several_runs=True)
     p.add_argument("--data_dir", default=None, help="the runs' folder of pictures, as given to train.py")
-    p.add_argument("--data_label", default=None, help="name of an imagefolder set, as given to train.py")
+    p.add_argument("--data_label", type=shown, default=None, help="name of an imagefolder set, as given to train.py")
     p.add_argument("--choices", nargs="*", type=known_choice, default=[*ALONE, TOGETHER],
                    help=f"choices to switch on, each alone, of {', '.join(ALONE)}; some joined by + at once; "
                         f"{TOGETHER}: all the others named, at once")

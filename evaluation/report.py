@@ -172,10 +172,10 @@ def main(argv=None):
     args = p.parse_args(argv)
     runs = [open_run(args, folder) for folder in args.run_dir]
     path = runs[0].layout.result(ORIGINAL, "report.html")
-    text = page(runs, args.data_dir)
+    content = page(runs, args.data_dir).encode("utf-8", "backslashreplace")
     with atomic(path) as beside:
-        beside.write_text(text, encoding="utf-8")
-    print(f"{path} written ({len(text.encode()) / 1e6:.1f} MB)")
+        beside.write_bytes(content)
+    print(f"{path} written ({len(content) / 1e6:.1f} MB)")
 
 
 if __name__ == "__main__":

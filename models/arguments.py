@@ -5,6 +5,7 @@ from pathlib import Path
 
 from common.command import Parser, positive
 from common.paths import OWN, Layout
+from data.names import shown
 from data.sets import DATASETS
 from models import protocol
 from models.networks import NETWORKS
@@ -45,7 +46,8 @@ def training_parser(description, lr, epochs_flag, epochs):
                    help="folder of pictures: a copy of the data set, or imagefolder's class folders (cifar10, cifar100 "
                         "without it: downloaded to data/datasets/)")
     p.add_argument("--cache_dir", default=None, help="folder of downloads and decoded pictures (data/datasets/)")
-    p.add_argument("--data_label", default=None, help="name of an imagefolder set in tables (default: the folder's)")
+    p.add_argument("--data_label", type=shown, default=None,
+                   help="name of an imagefolder set in tables (default: the folder's)")
     p.add_argument("--amp", choices=("auto", "off"), default="auto",
                    help="bfloat16 autocast in training where the device has it, or float32; the run's first training "
                         "decides for all")

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from common.errors import CompLeakError, FileError
 from common.files import read_json
 from common.paths import ORIGINAL
+from data.names import text_to_path
 from models.compression import TECHNIQUES
 
 
@@ -29,7 +30,7 @@ def _as_before(layout, version, technique):
     """The pictures, epochs and learning rate that the run is known to have used."""
     run = _known(layout.result(ORIGINAL, "split.json")).get("run", {})
     made = _known(layout.file(version, "target", "config.json")).get("settings", {})
-    words = ["--data_dir", run["data_dir"]] if isinstance(run, dict) and run.get("data_dir") else []
+    words = ["--data_dir", text_to_path(run["data_dir"])] if isinstance(run, dict) and run.get("data_dir") else []
     for flag, name in ((technique.epochs_flag if technique else "--epochs", "epochs"), ("--lr", "lr")):
         if made.get(name) is not None:
             words += [flag, str(made[name])]

@@ -6,6 +6,7 @@ from common.errors import CompLeakError, FileError, UsageError
 from common.files import read_json
 from common.paths import ORIGINAL, Layout
 from data import splits
+from data.names import path_to_text, text_to_path
 from models import hints, protocol
 from models.compression import ordered, paper_versions
 from models.queries import load_queries
@@ -38,8 +39,9 @@ class Settings:
 
     def as_json(self):
         """Plain values; what is unknown is not mentioned."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()
-                if value is not None or name in ("train_size", "image_size", "augment")}
+        values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()
+                  if value is not None or name in ("train_size", "image_size", "augment")}
+        return {**values, **({"data_dir": path_to_text(self.data_dir)} if self.data_dir else {})}
 
     @classmethod
     def of_json(cls, values):
@@ -48,8 +50,9 @@ class Settings:
         if not isinstance(values, dict) or not needed <= values.keys():
             raise ValueError("it lacks the run's settings")
         known = {field.name for field in fields(cls)}
+        data_dir = values.get("data_dir") and text_to_path(values["data_dir"])
         return cls(**{**{name: value for name, value in values.items() if name in known},
-                      "classes": tuple(values["classes"])})
+                      "classes": tuple(values["classes"]), "data_dir": data_dir})
 
 
 GIVEN = ("seed", "shadow_num", "train_size", "image_size", "augment", "protocol")  # settings that have flags
@@ -77,7 +80,7 @@ class Run:
         with hints.mending(lambda: hints.training(self.layout)):
             try:
                 return Settings.of_json(self._saved.get("run"))
-            except (ValueError, TypeError) as error:
+            except (ValueError, TypeError, AttributeError) as error:
                 raise FileError.damaged(self.path, error) from error
 
     @cached_property

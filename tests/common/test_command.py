@@ -1,5 +1,6 @@
 """common/command.py and common/streams.py: flags, help, and standard output that breaks, is full or lacks letters."""
 import errno
+import io
 import os
 import re
 import subprocess
@@ -80,6 +81,12 @@ def test_a_stream_that_fails_keeps_its_first_error_and_raises_none():
     stream.failed = OSError(errno.ENOSPC, "full")
     stream.write("more")
     assert not stream.left and stream.failed.errno == errno.ENOSPC
+
+
+def test_a_name_that_is_not_utf8_is_shown_escaped_once():
+    stream = Lasting(io.StringIO())
+    stream.write(os.fsdecode(b"caf\xe9 \xc3\xbc\n"))
+    assert stream.getvalue() == "caf\\xe9 \u00fc\n"
 
 
 def test_abbreviated_flags_are_refused(capsys):

@@ -31,9 +31,10 @@ def test_class_folders_are_pooled_over_their_parts(tmp_path, write_pictures, loa
     assert data.labels.tolist() == [0] * 3 + [1] * 3 + [0] * 2 + [1] * 2 + [2] * 2
 
 
-@pytest.mark.parametrize("part", ["val", "valid", "validation", "test"])
-def test_every_part_beside_train_is_read(tmp_path, write_pictures, load, capsys, part):
-    write_pictures(tmp_path / "set" / "train", count=2, seed=1)
+@pytest.mark.parametrize(("train", "part"), [("train", "val"), ("train", "valid"), ("train", "validation"),
+                                             ("train", "test"), ("Train", "TEST"), ("TRAIN", "Validation")])
+def test_every_part_beside_train_is_read(tmp_path, write_pictures, load, capsys, train, part):
+    write_pictures(tmp_path / "set" / train, count=2, seed=1)
     write_pictures(tmp_path / "set" / part, count=1, seed=2)
     assert len(load(tmp_path / "set").labels) == 9
     assert said(capsys) == []
@@ -57,7 +58,9 @@ def test_every_ending_is_read(tmp_path, write_pictures, load, capsys, ending):
 
 @pytest.mark.parametrize("name", [".thumbnails/a.png", ".git/HEAD", ".ipynb_checkpoints/a.png", "cat/._0.png",
                                   "__MACOSX/cat/a.png", "@eaDir/a.png", "cat/@eaDir/a.png", "cat/Thumbs.db",
-                                  "cat/.DS_Store", "cat/desktop.ini", "cat/.more/a.png", "__pycache__/a.pyc"])
+                                  "#snapshot/a.png", "cat/@Recycle/a.png", "cat/Icon\r",
+                                  "cat/ehthumbs.db", "cat/.DS_Store", "cat/desktop.ini", "cat/.more/a.png",
+                                  "__pycache__/a.pyc"])
 @pytest.mark.parametrize("part", ["", "train"])
 def test_system_files_are_no_ones_pictures(tmp_path, write_pictures, load, same, capsys, part, name):
     write_pictures(tmp_path / "set" / part)

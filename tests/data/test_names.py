@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from data.names import class_name, is_system, shown
+from data.names import class_name, is_system, path_to_text, shown, text_to_path
+from models.run import Settings
 
 PROGRAM = """
 import sys
@@ -13,6 +14,8 @@ from data import cache, names, sets
 from pathlib import Path
 cache.FOLDER = Path(sys.argv[2])
 data = sets.load("imagefolder", sys.argv[1], image_size=8)
+again = names.text_to_path(names.path_to_text(sys.argv[1]))
+assert sets.load("imagefolder", again, chr(233), 8).label == chr(233), "a label is text in every locale"
 names.say(f"{data.label}: {ascii(data.classes)} {data.fingerprint} {data.repeated}")
 """
 
@@ -48,5 +51,16 @@ def test_names_are_the_same_in_every_locale(root, tmp_path, write_pictures, load
     run = subprocess.run([sys.executable, "-c", PROGRAM, folder, tmp_path / "cache"], cwd=root, capture_output=True,
                          env={**os.environ, "PYTHONPATH": str(root), **environment}, check=True)
     lines = run.stdout.decode("latin-1").splitlines()
-    assert len(lines) == 2 and "1 files with other endings" in lines[0]
-    assert f"{ascii(expected.classes)} {expected.fingerprint} 0" in lines[1]
+    assert len(lines) == 3 and "1 files with other endings" in lines[0]
+    assert f"{ascii(expected.classes)} {expected.fingerprint} 0" in lines[2]
+
+
+def test_a_path_is_kept_as_the_same_text_in_every_locale(monkeypatch):
+    path = os.fsdecode(b"/s\xe9t/\xc3\xbc")
+    text = path_to_text(path)
+    assert text == "/s\udce9t/\u00fc" and text_to_path(text) == path
+    monkeypatch.setattr(os, "fsencode", lambda name: name.encode("latin-1"))
+    monkeypatch.setattr(os, "fsdecode", lambda name: name.decode("latin-1"))
+    assert path_to_text("/s\u00e9t/\u00c3\u00bc") == text and text_to_path(text) == "/s\u00e9t/\u00c3\u00bc"
+    settings = Settings(data_dir="/s\u00e9t")
+    assert settings.as_json()["data_dir"] == "/s\udce9t" and Settings.of_json(settings.as_json()) == settings
