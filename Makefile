@@ -13,7 +13,7 @@ install: .venv/installed
 
 .venv/installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -r requirements.txt -e ".[test,workflow]"
+	$(BIN)/pip install -r requirements.txt -e ".[test,workflow,deploy]"
 	touch $@
 
 # The whole chain on scikit-learn's 1,797 scanned digits at 12×12 pixels and few epochs; finished stages stay.

@@ -28,7 +28,7 @@ from models.answering import Asking, answer
 from models.arguments import parser
 from models.run import Run
 from models.stage import load_data
-from models.weights import read_weights
+from models.weights import read_weights, weights_file
 
 PAPER_NR = [name for name in nr.ATTACKS if name not in {*learned.KNOWLEDGE, *(one.name for one in twice.ATTACKS)}]
 PAPER_SR = [name for name in sr.ATTACKS if name.startswith("SR")]
@@ -55,7 +55,8 @@ def derive(run, versions, choices, name):
     write_json(copy.path, {"run": settings.as_json(), **to_json(run.split)})
     for version in versions:
         for world in run.split.worlds:
-            for file in ("weights.pt", "config.json", "queries.npz", "sensitivity.npz"):
+            weights = weights_file(run.layout, version, world.name).name
+            for file in (weights, "config.json", "queries.npz", "sensitivity.npz"):
                 link(run.layout.file(version, world.name, file), copy.layout.file(version, world.name, file))
         for file in ("NR.json", "NR_scores.npz", "SR.json", "SR_scores.npz"):
             link(run.layout.result(version, file), copy.layout.result(version, file))
@@ -82,7 +83,7 @@ def ask_anew(run, copy, ablation):
                             lambda: load_data(run, ablation.data_dir, ablation.data_label), ablation.context.device,
                             run.queries(version, world.name).meta["rows"], sensitivity)
             with copy.mending(version):
-                answer(asking, version, world, read_weights(copy.layout.file(version, world.name, "weights.pt")))
+                answer(asking, version, world, read_weights(weights_file(copy.layout, version, world.name)))
 
 
 def attack(run, versions, ablation):

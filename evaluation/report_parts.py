@@ -79,6 +79,8 @@ def deviations(runs, configs, nr):
 def _shorter(configs):
     found = {}
     for version, config in configs.items():
+        if version.technique not in APPENDIX:
+            continue
         epochs, lr = APPENDIX[version.technique]
         made = config["settings"]
         if (made.get("epochs"), made.get("lr")) != (epochs, lr):

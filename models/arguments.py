@@ -38,10 +38,14 @@ def parser(description, several_runs=False, trains=False):
 
 
 def training_parser(description, lr, epochs_flag, epochs):
-    """The shared flags and those of every command that trains models."""
+    """The shared flags and those of every command that makes models; one without an epochs_flag trains nothing."""
     p = parser(description, trains=True)
-    p.add_argument("--lr", type=positive(float), default=lr, help="initial learning rate, decayed along a cosine")
-    p.add_argument(epochs_flag, dest="epochs", type=positive(int), default=epochs, help="epochs over a model's members")
+    if epochs_flag:
+        p.add_argument("--lr", type=positive(float), default=lr, help="initial learning rate, decayed along a cosine")
+        p.add_argument(epochs_flag, dest="epochs", type=positive(int), default=epochs,
+                       help="epochs over a model's members")
+    else:
+        p.set_defaults(lr=None, epochs=0)
     p.add_argument("--data_dir", default=None,
                    help="folder of pictures: a copy of the data set, or imagefolder's class folders (cifar10, cifar100 "
                         "without it: downloaded to data/datasets/)")

@@ -4,6 +4,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from common.errors import FileError, UsageError
@@ -12,12 +13,13 @@ from common.paths import ORIGINAL
 from common.seeds import derive_seed
 from common.threads import fewer_threads_hint
 from data import splits
+from data.augment import normalise
 from models import training
 from models.answering import answer
 from models.best_epoch import BestEpoch
 from models.compression import TECHNIQUES
 from models.record import learned_nothing, record, summary
-from models.weights import Progress, load_model, read_weights, save_weights
+from models.weights import Progress, load_model, read_weights, save_weights, weights_file
 
 # Settings that decide nothing by themselves: what the data are called, and what follows from them to the last bit.
 FREE = {"data_label", "statistics"}
@@ -92,9 +94,11 @@ def _settings(stage, version, world):
                 "split_fingerprint": split.fingerprint, "world": world.name, "model": layout.model,
                 "num_cls": len(run.classes), "image_size": run.image_size, "train_size": split.train_size,
                 "technique": version.technique, "degree": version.degree, "statistics": None,
-                **training.settings(stage.recipe)}
+                **(training.settings(stage.recipe) if stage.recipe.epochs else {})}
     if version == ORIGINAL:
         return settings, None
+    if not stage.recipe.epochs:
+        settings["calibration"] = TECHNIQUES[version.technique].calibration
     path = layout.file(ORIGINAL, world.name, "weights.pt")
     with stage.run.mending(ORIGINAL):
         parent = read_weights(path)
@@ -107,7 +111,7 @@ def _settings(stage, version, world):
 
 def _finished(stage, version, world, settings):
     """The saved weights, if they were made with these settings; UsageError where a flag would replace them."""
-    path = stage.run.layout.file(version, world.name, "weights.pt")
+    path = weights_file(stage.run.layout, version, world.name)
     if not path.exists():
         return None
     try:
@@ -131,7 +135,7 @@ def _finished(stage, version, world, settings):
 
 def _train(stage, version, world, settings, parent, start):
     files = {name: stage.run.layout.file(version, world.name, name)
-             for name in ("log.jsonl", "progress.pt", "weights.pt")}
+             for name in ("log.jsonl", "progress.pt")}
     files["log.jsonl"].parent.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(derive_seed(stage.settings.seed, world.name, str(version)))
     hint = fewer_threads_hint(torch.get_num_threads()) if stage.device.type == "cpu" else None
@@ -142,15 +146,28 @@ def _train(stage, version, world, settings, parent, start):
     pictures, labels = _shown(stage, world.members)
     seed = derive_seed(stage.settings.seed, world.name, str(version), "training")
     progress = Progress(files["progress.pt"], settings)
-    _keep_lines(files["log.jsonl"], (progress.load() or {"epoch": 0})["epoch"])
-    began = time.monotonic()
-    training.train(session.model, pictures, labels, stage.data.statistics, replace(stage.recipe, seed=seed),
-                   session.hooks, progress, files["log.jsonl"], f"{version} {world.name}", _selection(stage, world))
+    began, epochs = time.monotonic(), stage.recipe.epochs
+    session.hooks.look(_some(stage, world, seed))
+    if epochs:
+        _keep_lines(files["log.jsonl"], (progress.load() or {"epoch": 0})["epoch"])
+        training.train(session.model, pictures, labels, stage.data.statistics, replace(stage.recipe, seed=seed),
+                       session.hooks, progress, files["log.jsonl"], f"{version} {world.name}",
+                       _selection(stage, world))
     tensors = {name: tensor.detach().cpu() for name, tensor in session.pack(session.model).items()}
-    save_weights(files["weights.pt"], tensors, settings)
+    path = weights_file(stage.run.layout, version, world.name)
+    save_weights(path, tensors, settings)
     progress.remove()
-    print(f"{version} {world.name}: trained in {time.monotonic() - began:.0f} s")
-    return read_weights(files["weights.pt"])
+    print(f"{version} {world.name}: {'trained' if epochs else 'made'} in {time.monotonic() - began:.0f} s")
+    return read_weights(path)
+
+
+def _some(stage, world, seed):
+    """take(n) → n of a world's members (all, where there are fewer), normalised [n, 3, h, w] on the CPU."""
+    def take(n):
+        rows = np.sort(np.random.default_rng(seed).permutation(world.members)[:n])
+        return normalise(torch.from_numpy(stage.data.images[rows]), *stage.data.statistics)
+
+    return take
 
 
 def _shown(stage, rows):

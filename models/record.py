@@ -9,6 +9,8 @@ from scipy.stats import binom, norm
 from common.errors import FileError
 from common.files import read_json, write_json
 from common.paths import ORIGINAL
+from models.compression import onnx_int8
+from models.weights import weights_file
 
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "scipy")  # whose versions are recorded
 LEVEL = 0.01  # of the tests of accuracies
@@ -23,12 +25,14 @@ def record(run, version, world, saved, seconds, device):
     at = queries.rows(np.sort(world.evaluation))
     correct, member = queries.logits[at].argmax(1) == queries.labels[at], queries.member[at]
     loss = queries.losses[at][member].mean(dtype=np.float64)
-    size, original = (run.layout.file(one, world.name, "weights.pt").stat().st_size for one in (version, ORIGINAL))
+    size, original = (weights_file(run.layout, one, world.name).stat().st_size for one in (version, ORIGINAL))
+    onnx = weights_file(run.layout, version, world.name).suffix == ".onnx"
+    packages = (*PACKAGES, *(onnx_int8.PACKAGES if onnx else ()))
     config = {"settings": saved["settings"], "weights": saved["fingerprint"], "bytes": size,
               "ratio": round(original / size, 3), "accuracy_in": float(correct[member].mean()),
               "accuracy_out": float(correct[~member].mean()), "loss_in": float(loss), "seconds": round(seconds, 1),
               "device": device_name(device), "python": platform.python_version(),
-              "versions": {name: metadata.version(name) for name in PACKAGES}}
+              "versions": {name: metadata.version(name) for name in packages}}
     if version != ORIGINAL:
         before = run.config(ORIGINAL, world.name)
         config["before"] = {key: before[key] for key in ("accuracy_in", "accuracy_out", "bytes")}

@@ -57,6 +57,9 @@ class LastEpoch:
 class Hooks:
     """What a compression technique adds to the loop; the base class is plain training."""
 
+    def look(self, take):
+        """Called before training; take(n) → at most n of the model's members, normalised [n, 3, h, w] on the CPU."""
+
     def parameter_groups(self, model, weight_decay):
         """The optimiser's groups: by default every parameter, decayed."""
         return [{"params": list(model.parameters()), "weight_decay": weight_decay}]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
-from common.errors import FileError
+from common.errors import CompLeakError, FileError
 from common.files import atomic, checksum
-from models.compression import TECHNIQUES
+from models.compression import TECHNIQUES, onnx_int8
 from models.networks import build
 
 FORMAT = 1
@@ -26,13 +26,24 @@ def fingerprint(tensors):
     return digest.hexdigest()[:16]
 
 
+def weights_file(layout, version, world):
+    """Where a version's weights lie: weights.pt, or what its technique saves."""
+    technique = TECHNIQUES.get(version.technique)
+    return layout.file(version, world, technique.file if technique else "weights.pt")
+
+
 def save_weights(path, tensors, settings):
-    """Save a packed model and the settings it was made with; returns the fingerprint of its tensors."""
-    name = fingerprint(tensors)
+    """Save a packed model and the settings it was made with; returns the fingerprint of its tensors.
+
+    An .onnx file is the model itself, tensors["onnx"] its bytes uint8, with the rest among ONNX's metadata.
+    """
+    name, text = fingerprint(tensors), json.dumps(settings)
+    head = {"format": FORMAT, "fingerprint": name, "settings": text, "checksum": checksum(name, text)}
     with atomic(path) as beside:
-        text = json.dumps(settings)
-        _save({"format": FORMAT, "fingerprint": name, "settings": text, "checksum": checksum(name, text),
-               "tensors": tensors}, beside)
+        if Path(path).suffix == ".onnx":
+            beside.write_bytes(onnx_int8.with_note(tensors["onnx"].numpy().tobytes(), head))
+        else:
+            _save({**head, "tensors": tensors}, beside)
     return name
 
 
@@ -48,7 +59,7 @@ def read_weights(path):
 
     Raises FileError for a missing, truncated or changed file; nothing in it can run code.
     """
-    saved = read_tensors(path)
+    saved = _read_onnx(path) if Path(path).suffix == ".onnx" else read_tensors(path)
     if saved is None:
         raise FileError.missing(path)
     try:
@@ -62,6 +73,19 @@ def read_weights(path):
     if not intact:
         raise FileError.damaged(path, "its contents changed")
     return {**saved, "settings": json.loads(saved["settings"])}
+
+
+def _read_onnx(path):
+    """As `read_tensors`, of an .onnx file."""
+    if not Path(path).exists():
+        return None
+    try:
+        model, head = onnx_int8.without_note(Path(path).read_bytes())
+    except (CompLeakError, OSError):
+        raise
+    except Exception as error:  # protobuf's own, or what is not there
+        raise FileError.damaged(path, error) from error
+    return {**head, "tensors": {"onnx": torch.frombuffer(bytearray(model), dtype=torch.uint8)}}
 
 
 def read_tensors(path):

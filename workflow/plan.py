@@ -59,8 +59,8 @@ def compress(config, seed, technique, part):
     """The command of one compression technique, all its degrees at once."""
     own, entry = config[technique], TECHNIQUES[technique]
     given = [entry.flag_value(degree) for degree in degrees(config, technique)]
-    words = [entry.script, *_models(config, seed, part), "--lr", own["lr"], entry.epochs_flag, own["epochs"],
-             entry.degree_flag, *given]
+    training = ["--lr", own["lr"], entry.epochs_flag, own["epochs"]] if entry.epochs_flag else []
+    words = [entry.script, *_models(config, seed, part), *training, entry.degree_flag, *given]
     return _join(words, own)
 
 
@@ -96,7 +96,8 @@ def models_left(config, technique, part):
     roots = [f"results/{name}"] if technique is None else [
         f"results_{technique}/{name}_{degree}" for degree in degrees(config, technique)]
     augmented = AUGMENTED in protocol.parse(config["protocol"])
-    files = ["config.json", "weights.pt", "queries.npz", *(["sensitivity.npz"] if config["sensitivity"] else []),
+    weights = TECHNIQUES[technique].file if technique else "weights.pt"
+    files = ["config.json", weights, "queries.npz", *(["sensitivity.npz"] if config["sensitivity"] else []),
              *([FILE] if augmented else [])]
     left = [f"{root}/{world}/{file}" for root in roots for world in parts(config)[part] or ["*"] for file in files]
     return left if technique else [f"{roots[0]}/split.json", *left]

@@ -93,7 +93,7 @@ def _check_techniques(config):
     """Training settings of each stage; degrees that exist, each once; all of the paper's where MR wants them."""
     for name in ("train", *TECHNIQUES):
         section = config.get(name)
-        if section is None or (name != "train" and section.get("degrees") == []):
+        if section is None or (name != "train" and (section.get("degrees") == [] or not TECHNIQUES[name].epochs_flag)):
             continue
         for key, kind, what in (("epochs", int, "a whole number"), ("lr", float, "a number")):
             try:

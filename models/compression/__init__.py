@@ -5,10 +5,11 @@ from common.errors import UsageError
 from common.paths import ORIGINAL, Version
 from models.compression.clustering import CLUSTERING
 from models.compression.int8 import QUANTIZATION
+from models.compression.onnx_int8 import ONNX_INT8
 from models.compression.pruning import PRUNING
 
 NAME = r"[^\W_](?:[^\W_]|[.+-]){0,99}(?:_[^\W_](?:[^\W_]|[.+-]){0,99})?"  # [^\W_]: letters and digits of any script
-TECHNIQUES = {technique.name: technique for technique in (PRUNING, QUANTIZATION, CLUSTERING)}
+TECHNIQUES = {technique.name: technique for technique in (PRUNING, QUANTIZATION, CLUSTERING, ONNX_INT8)}
 
 
 def paper_versions():
