@@ -7,7 +7,7 @@ SNAKEMAKE = $(BIN)/snakemake --workflow-profile workflow/profiles/local
 
 BENCHMARKS = rmia kmeans samia clustered_step training disk growth nr_sr loaded startup memory learned
 
-.PHONY: install demo smoke reproduce reproduce-dry report test test-faults test-slurm test-report bench
+.PHONY: install demo smoke reproduce reproduce-dry reference report test test-faults test-slurm test-report bench
 
 install: .venv/installed
 
@@ -61,3 +61,10 @@ test-report: install
 test-slurm: install
 	$(BIN)/pip install -e ".[slurm]"
 	tests/slurm/run.sh
+
+# The tables from committed answers, without pictures, weights or training: laid out in reference/, attacked by the
+# appendix's commands, compared with the committed numbers. FLAGS=--samia adds SAMIA.
+# python -m workflow.answers packs the answers of a run's finished models, after each of them.
+REFERENCE ?= results/reference/cifar10-jpeg-20000
+reference: install
+	$(BIN)/python -m workflow.reference --reference $(REFERENCE) --run_dir reference $(FLAGS)

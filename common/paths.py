@@ -59,11 +59,11 @@ class Layout:
         """Whether the run holds answers of models made elsewhere (attacks/audit.py)."""
         return self.dataset == OWN.dataset
 
-    def present(self):
-        """The versions whose target is described here, by name."""
-        found = [ORIGINAL] if self.file(ORIGINAL, "target", "config.json").exists() else []
+    def present(self, world="target"):
+        """The versions whose target, or model of another world, is described here, by name."""
+        found = [ORIGINAL] if self.file(ORIGINAL, world, "config.json").exists() else []
         prefix = f"{self.dataset}_{self.model}_"
-        for path in sorted(Path(self.run_dir).glob(f"results_*/{prefix}*/target/config.json")):
+        for path in sorted(Path(self.run_dir).glob(f"results_*/{prefix}*/{world}/config.json")):
             technique = path.parts[-4].removeprefix("results_")
             degree = path.parts[-3].removeprefix(prefix)
             if "_" not in degree:  # else it is a version of a network with a longer name

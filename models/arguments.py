@@ -1,5 +1,6 @@
 """The flags that every command shares, those of every command that trains models, and what they ask for."""
 import argparse
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,10 +25,11 @@ def parser(description, several_runs=False, trains=False):
     p.add_argument("--num_cls", type=int, default=None, help="classes, checked against the data (default: unchecked)")
     p.add_argument("--batch_size", type=positive(int, least=2), default=128, help="pictures (or attack rows) a step")
     where = "folder below which results/, results_pruning/, … lie"
+    here, said = os.environ.get("COMPLEAK_RUN_DIR") or ".", "(default: what COMPLEAK_RUN_DIR names, or here)"
     if several_runs:
-        p.add_argument("--run_dir", nargs="+", default=["."], help=f"{where}; or several, runs of different seeds")
+        p.add_argument("--run_dir", nargs="+", default=[here], help=f"{where}; or several, of different seeds {said}")
     else:
-        p.add_argument("--run_dir", default=".", help=where)
+        p.add_argument("--run_dir", default=here, help=f"{where} {said}")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     p.add_argument("--seed", type=int, default=None, help="seed of every random choice (default: the run's, or 0)")
     p.add_argument("--protocol", default=None,
