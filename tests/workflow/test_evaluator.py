@@ -25,5 +25,5 @@ def test_numbers_fill_their_own_cells(tmp_path):
         "cost": {"commands": [{"command": "python CompLeakNR.py --original", "minutes": 1.25},
                               {"command": "python CompLeakNR.py --compress", "minutes": 2}], "memory_gb": 1.5}})
     filled = [line for line in evaluator.page(tmp_path).splitlines() if "61.23 [60.00, 62.00]" in line]
-    assert len(filled) == 1 and "RMIA on pruned 0.6" in filled[0] and "0.40 [0.10, 0.70]" in filled[0]
+    assert len(filled) == 1 and "RMIA on pruned 60%" in filled[0] and "0.40 [0.10, 0.70]" in filled[0]
     assert "3.2 min, 1.5 GB" in filled[0] and "C2 words." in evaluator.page(tmp_path)
