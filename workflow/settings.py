@@ -27,6 +27,13 @@ def defaults():
 
 def check(config, cores):
     """Raises ValueError, one line, for a configuration that cannot be run; cores: this machine's, None on a cluster."""
+    try:
+        _check(config, cores)
+    except ValueError as error:
+        raise ValueError(str(error).replace("\n", "\\n")) from None
+
+
+def _check(config, cores):
     known = defaults()
     for name, value in config.items():
         inner = known.get(name)

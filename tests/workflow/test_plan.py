@@ -138,7 +138,8 @@ def test_a_slot_gets_its_share_of_the_cores(configured):
     ({"protocol": "augmented_members", "augment": False}, "protocol=augmented_members: .* choose augment=true"),
     ({"amp": "on"}, "amp=on: choose auto or off"),
     ({"query_rows": "some"}, "query_rows=some: choose auto, all or scored"),
-    ({"train_size": "many"}, "train_size=many"), ({"image_size": 7}, "image_size=7: choose a whole number, 8 or more"),
+    ({"train_size": "many"}, "train_size=many"), ({"model": "vgg\n"}, r"model=vgg\\n: choose"),
+    ({"image_size": 7}, "image_size=7: choose a whole number, 8 or more"),
     ({"batch_size": 1}, "batch_size=1"), ({"num_cls": 1}, "num_cls=1"), ({"retrain": "maybe"}, "retrain=maybe")])
 def test_what_cannot_be_run_is_refused_in_one_line(configured, change, word):
     config = configured("cifar10")
