@@ -18,6 +18,16 @@ def rmia_a(text):
     return value
 
 
+def attack(run, version, context, names=None, shadow_num=None):
+    """Attack one version and print what is left out and a line an attack; names: of the attacks, default all."""
+    result, lines = nr.attack_version(run, version, context, names, shadow_num)
+    for line in lines:
+        print(line)
+    scored = next(iter(result["attacks"].values()))
+    report(f"CompLeakNR, {version}: {scored['members'] + scored['non_members']} rows of the target",
+           result["attacks"], run)
+
+
 def main(argv=None):
     p = attack_parser(__doc__, nr.ATTACKS)
     p.add_argument("--rmia_a", type=rmia_a, default=0.5, help="RMIA's a in 0-1, or auto: chosen on the shadow by AUC")
@@ -29,12 +39,7 @@ def main(argv=None):
     run = open_run(args)
     say_at_chance(run, chosen)
     for version in chosen:
-        result, lines = nr.attack_version(run, version, attack_context(args, run), args.attacks, args.shadow_num)
-        for line in lines:
-            print(line)
-        scored = next(iter(result["attacks"].values()))
-        report(f"CompLeakNR, {version}: {scored['members'] + scored['non_members']} rows of the target",
-               result["attacks"], run)
+        attack(run, version, attack_context(args, run), args.attacks, args.shadow_num)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,15 @@ from models import hints
 from models.record import say_at_chance
 
 
+def attack(run, version, context, names=None, shadow_num=None):
+    """Attack the original with one compressed version and print a line an attack; names: as of `CompLeakNR.attack`."""
+    result = sr.attack_version(run, version, context, names, shadow_num)
+    scored = next(iter(result["attacks"].values()))
+    report(f"CompLeakSR, original + {version}: {scored['members'] + scored['non_members']} rows of the target",
+           result["attacks"], run)
+    print(second_model(run, version))
+
+
 def report_nr(run, version):
     """Print the NR numbers of one model, or the command that makes them."""
     result = read_result(run, "NR", version)
@@ -29,13 +38,9 @@ def main(argv=None):
     print("Start Membership Inference Attacks")
     say_at_chance(run, [ORIGINAL, *chosen])
     for version in chosen:
-        result = sr.attack_version(run, version, attack_context(args, run), args.attacks, args.shadow_num)
         for model in (ORIGINAL, version):
             report_nr(run, model)
-        scored = next(iter(result["attacks"].values()))
-        report(f"CompLeakSR, original + {version}: {scored['members'] + scored['non_members']} rows of the target",
-               result["attacks"], run)
-        print(second_model(run, version))
+        attack(run, version, attack_context(args, run), args.attacks, args.shadow_num)
 
 
 if __name__ == "__main__":

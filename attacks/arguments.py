@@ -45,7 +45,7 @@ def attack_context(args, run):
 def versions(args):
     """The compressed versions that the flags name; UsageError when they name none."""
     name, degrees = args.compress_name, args.compress_degree
-    if name and name not in TECHNIQUES and args.dataset_name == OWN.dataset:
+    if name and args.dataset_name == OWN.dataset:
         return list(dict.fromkeys(compression.parse_any(name, degree) for degree in degrees or [""]))
     if not name or not degrees:
         raise UsageError(f"--compress needs --compress_name ({', '.join(TECHNIQUES)}) and --compress_degree")

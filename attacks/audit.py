@@ -1,44 +1,36 @@
-"""Audit models made elsewhere: a folder of answers becomes a run that every attack, table, figure and report reads.
-
-Two models, a target and a shadow trained the same way on other data; the index numbers the pictures:
-
-    import os
-
-    import numpy as np
-
-    rng = np.random.default_rng(0)
-    os.makedirs("outputs/original", exist_ok=True)
-    for world, first in (("target", 0), ("shadow_0", 1000)):
-        index, member = np.arange(first, first + 1000), np.arange(1000) < 500
-        labels = rng.integers(10, size=1000)
-        logits = rng.normal(size=(1000, 10)) + np.eye(10)[labels] * (3 + member[:, None])  # your model's, in its place
-        np.savez(f"outputs/original/{world}.npz", logits=logits, labels=labels, index=index, member=member)
-
-    python -m attacks.audit --outputs outputs --run_dir audit
-    python CompLeakNR.py --dataset_name own --model_name model --run_dir audit --original
+"""Models made elsewhere: a folder of their answers becomes a run that every attack, table, figure and report reads.
 
 FOLDER holds original/target.npz and, with as many shadows as there are, original/shadow_0.npz, …; compressed versions
-lie in pruning_0.6/, quantization_int8/, clustering_4/, …, each with the same worlds; other techniques
-have names of yours, such as int4/ or distilled_half/. A world may also be a folder with
-queries.npz and sensitivity.npz, as models.audit.ask writes them. Rows beyond those that are scored, such as the
-shadow's answers on the target's pictures, are what RMIA compares with.
+lie in folders beside it, each with the same worlds: pruning_0.6/, quantization_int8/, clustering_4/, or any other name,
+such as int4/ or distilled_half/. A world may also be a folder with queries.npz and sensitivity.npz, as models.audit.ask
+writes them. Rows beyond those that are scored, such as the shadow's answers on the target's pictures, are what RMIA and
+calibrated attacks compare with.
 """
-import re
-from pathlib import Path
-
 import numpy as np
 
-from common.command import Parser
-from common.command import run as run_command
 from common.errors import CompLeakError, UsageError
 from common.files import locked, save_arrays, write_json
-from common.paths import ORIGINAL, OWN, Layout, Version
+from common.paths import ORIGINAL, OWN, Version
 from common.provenance import digest
 from data.names import is_system, shown
 from data.splits import to_json
-from models import compression, hints, record
-from models.outputs import own_split, read_outputs
+from models import compression, record
+from models.outputs import joined, own_split, read_outputs
 from models.run import Run, Settings
+
+
+def import_folder(folder, layout, label, seed):
+    """Make a run of a folder of answers; returns the Run and what to say of it, a list of lines.
+
+    label: what data and model are called in tables; seed of the attacks and of rows that are cut. A run of the same
+    answers is written again, and one of fewer versions is added to. Raises CompLeakError, in one line, for what does
+    not fit, and where the run's folder holds other answers.
+    """
+    found = read_folder(folder)
+    worlds = _join_versions(found)
+    run = _build_run(found, worlds, layout, label, seed)
+    first = f"{len(found)} version(s) of {len(worlds)} model(s) from {folder}: {', '.join(map(str, found))}"
+    return run, [first, *_describe(run, found, worlds)]
 
 
 def read_folder(folder):
@@ -48,17 +40,15 @@ def read_folder(folder):
     found, places = {}, {}
     for part in sorted(part for part in folder.iterdir() if part.is_dir() and not is_system(part.name)):
         version = _version(part)
-        if version in places:
-            raise CompLeakError(f"{places[version]} and {part} are one version, {version}: leave one of them")
-        places[version], found[version] = part, _read_version(part)
+        name = str(version).casefold()  # some file systems tell capitals apart, others do not
+        if name in places:
+            raise CompLeakError(f"{places[name]} and {part} are one version, {version}: leave one of them")
+        places[name], found[version] = part, _read_version(part)
     if not found:
         raise CompLeakError(f"{folder} holds no models: put answers into {folder / 'original' / 'target.npz'}")
     first = found.get(ORIGINAL) or next(iter(found.values()))
     for models in found.values():
         _check_alike(first, models)
-    labels = np.unique(np.concatenate([np.stack([m.index, m.labels], 1) for m in first.values()]), axis=0)
-    if len(np.unique(labels[:, 0])) < len(labels):
-        raise CompLeakError(f"{folder}: target and shadow give one index different labels; an index names one input")
     return {version: found[version] for version in sorted(found, key=lambda version: version != ORIGINAL)}
 
 
@@ -67,13 +57,9 @@ def _version(part):
         return ORIGINAL
     named = Version.named(part.name)
     try:
-        if str(named) != part.name:  # such as int4_
-            raise UsageError
-        return compression.parse_any(named.technique, named.degree)
-    except UsageError:
-        raise CompLeakError(f"{shown(part)}: a folder of answers is called original, pruning_0.6 (any sparsity), "
-                            "quantization_int8, clustering_4 (a power of two), or by a name of yours, technique or "
-                            "technique_degree with one underscore, in letters, digits, '.', '+' and '-'") from None
+        return compression.parse_any(named.technique, named.degree or part.name[len(named.technique):])  # such as int4_
+    except UsageError as error:
+        raise CompLeakError(f"{shown(part)}: {error}") from None
 
 
 def _read_version(part):
@@ -92,48 +78,56 @@ def _read_version(part):
 
 
 def _check_alike(first, models):
-    """Raises CompLeakError unless the same worlds were asked about the same rows, with the same classes."""
+    """Raises CompLeakError unless both versions have the same worlds and all models the same classes."""
     target, other = first["target"], models["target"]
     if models.keys() != first.keys():
         raise CompLeakError(f"{other.path} stands beside {', '.join(models)}, but {target.path} beside "
                             f"{', '.join(first)}: give every version the same worlds")
-    for world, model in models.items():
-        for name in ("index", "labels", "member", "scored"):
-            if not np.array_equal(getattr(model, name), getattr(first[world], name)):
-                raise CompLeakError(f"{model.path}: {name} is not that of {first[world].path}; all versions of one "
-                                    "world are asked about the same rows")
+    for model in models.values():
         if model.logits.shape[1] != target.logits.shape[1]:
             raise CompLeakError(f"{model.path}: {model.logits.shape[1]} classes, but {target.path} has "
                                 f"{target.logits.shape[1]}")
 
 
-def build_run(found, layout, label, seed):
-    """Write the run's split and every model's queries.npz, sensitivity.npz and config.json; returns the Split.
+def _join_versions(found):
+    """{world's name: Asked} of what `read_folder` gave; CompLeakError where one index has two labels or members."""
+    worlds = {world: joined([models[world] for models in found.values()]) for world in next(iter(found.values()))}
+    labels = np.unique(np.concatenate([np.stack([asked.index, asked.labels], 1) for asked in worlds.values()]), axis=0)
+    if len(np.unique(labels[:, 0])) < len(labels):
+        raise CompLeakError(f"{worlds['target'].path}: target and shadow give one index different labels; an index "
+                            "names one input")
+    return worlds
 
-    Raises CompLeakError where the folder already holds a run of other answers.
-    """
-    worlds = next(iter(found.values()))
+
+def _build_run(found, worlds, layout, label, seed):
+    """Write the run's split and every model's queries.npz, sensitivity.npz and config.json; returns the Run."""
     target, *shadows = worlds.values()
-    named = np.stack([np.concatenate([getattr(m, name) for m in worlds.values()]) for name in ("index", "labels")])
+    named = np.stack([np.concatenate([getattr(asked, name) for asked in worlds.values()])
+                      for name in ("index", "labels")])
     split = own_split(target, shadows, digest(np.unique(named, axis=1)), seed)
+    classes = next(iter(found.values()))["target"].logits.shape[1]
     settings = Settings(seed=seed, shadow_num=len(shadows), train_size=split.train_size, image_size=None, augment=None,
-                        data_label=label, classes=tuple(str(c) for c in range(target.logits.shape[1])),
+                        data_label=label, classes=tuple(map(str, range(classes))),
                         outputs={str(v): [m.weights for m in models.values()] for v, models in found.items()})
     for models in found.values():
         for world in split.worlds:
             _check_sensitivity(models[world.name], world)
-    run = Run(layout)
-    with locked(run.path):  # two audits may be started into one folder at once
-        held = run.settings if run.path.exists() else settings
-        if (held.outputs, held.seed) != (settings.outputs, settings.seed):
-            raise CompLeakError(f"{layout.root()} already holds an audit of other answers or another --seed: name "
-                                "another --run_dir")
-        write_json(run.path, {"run": settings.as_json(), **to_json(split)})  # first: the folder is then this audit's
+    with locked(Run(layout).path):  # two audits may be started into one folder at once
+        _check_held(Run(layout), settings, split)
+        write_json(Run(layout).path, {"run": settings.as_json(), **to_json(split)})  # the folder is then this audit's
         for version, models in found.items():
             for world in split.worlds:
                 original = found[ORIGINAL][world.name].weights if ORIGINAL in found and version != ORIGINAL else None
                 _write_model(layout, version, world, models[world.name], original, split, seed)
-    return split
+    return Run(layout)
+
+
+def _check_held(run, settings, split):
+    """Raises CompLeakError where the folder's run is of other answers, not of these or of fewer versions of them."""
+    if run.path.exists() and not (to_json(run.split) == to_json(split) and
+                                  (run.settings.outputs or {}).items() <= settings.outputs.items()):
+        raise CompLeakError(f"{run.layout.root()} already holds an audit of other answers or another --seed: name "
+                            "another --run_dir")
 
 
 def _check_sensitivity(model, world):
@@ -160,20 +154,21 @@ def _write_model(layout, version, world, model, original, split, seed):
                 "accuracy_out": outside})
 
 
-def describe(split, found):
+def _describe(run, found, worlds):
     """What was read, one line a world: how many rows are scored and how many were cut or serve comparison alone.
 
     Then one line a model: how often it is right, so that a swapped sign, label or membership shows.
     """
     lines = []
-    for world, model in zip(split.worlds, next(iter(found.values())).values(), strict=True):
+    for world, asked in zip(run.split.worlds, worlds.values(), strict=True):
         inside, outside = len(world.members), len(world.non_members)
         text = f"{world.name}: {world.scored:,} members and {world.scored:,} non-members are scored"
         if inside != outside:
             text += f", cut to equal numbers from {inside:,} and {outside:,}"
-        lines.append(f"{text}; {len(model.index):,} rows asked in all")
+        text += f"; {len(asked.index):,} rows asked in all"
+        lines.append(text + (f", {asked.missed:,} of them not of every version" if asked.missed else ""))
     return lines + [_accuracies(version, world, models[world.name]) for version, models in found.items()
-                    for world in split.worlds]
+                    for world in run.split.worlds]
 
 
 def _accuracies(version, world, model):
@@ -185,29 +180,3 @@ def _accuracies(version, world, model):
     elif outside > inside and record.differ(inside, outside, world.scored):
         line += "; non-members are known better: look whether member says True for the training data"
     return line
-
-
-def label(text):
-    """What the audited data and model are called in tables, from its flag: one line, not empty."""
-    if not re.fullmatch(r"[^\x00-\x1f]+", text.strip()):
-        raise ValueError
-    return text.strip()
-
-
-def main(argv=None):
-    p = Parser(description=__doc__.split("\n")[0])
-    p.add_argument("--outputs", type=Path, required=True, help="folder of answers: original/target.npz, …; no default")
-    p.add_argument("--run_dir", default=".", help="folder of the run to be built (default: here)")
-    p.add_argument("--data_label", type=label, default="own models", help="name in tables (default: own models)")
-    p.add_argument("--seed", type=int, default=0, help="seed of the attacks and of rows that are cut (default: 0)")
-    args = p.parse_args(argv)
-    layout = Layout(Path(args.run_dir), OWN.dataset, OWN.model)
-    found = read_folder(args.outputs)
-    split = build_run(found, layout, args.data_label, args.seed)
-    print(f"{len(found)} version(s) of {len(split.worlds)} model(s) from {args.outputs}: {', '.join(map(str, found))}")
-    print("\n".join(describe(split, found)))
-    print(f"next: {hints.attacks(layout, 'NR', list(found))}")
-
-
-if __name__ == "__main__":
-    run_command(main)

@@ -24,7 +24,7 @@ def read_result(run, setting, version=ORIGINAL):
 
 def read_results(run, setting):
     """{Version: values of its NR.json or SR.json}; one line is printed on those that are absent or out of date."""
-    wanted = [version for version in run.wanted() if setting == "NR" or version != ORIGINAL]
+    wanted = [version for version in run.wanted() if setting == "NR" or version != ORIGINAL and run.allows(setting)]
     found = {version: _or_none(run, setting, version) for version in wanted}
     # Of NR, SR and MR leave the attacks that MR needs: such a version still has to be attacked.
     alone = {train_based.AGGREGATED, twice.AGGREGATED} if setting == "NR" else set()
@@ -64,6 +64,16 @@ def read_multi(run):
     if values is None:
         raise CompLeakError(f"{results.path} is missing or out of date: run {results.command()}")
     return values
+
+
+def multi_or_none(run, left_out):
+    """As `read_multi`; None where that fails, which is said, after what is left out, where MR can be had."""
+    try:
+        return read_multi(run)
+    except CompLeakError as error:
+        if run.allows("MR"):
+            print(f"{left_out}: {error}")
+        return None
 
 
 def attack_scores(run, version, setting, names):

@@ -22,12 +22,19 @@ SIGPIPE_CODE = 128 + signal.SIGPIPE  # what a shell shows of a command whose rea
 
 
 class Help(argparse.HelpFormatter):
-    """Help that says each default once: in the flag's own words, or after them where there is a value to show."""
+    """Help that says each default once: in the flag's own words, or after them where there is a value to show.
+
+    A text of several lines is shown as it stands.
+    """
 
     def _get_help_string(self, action):
         text = action.help or ""
         unsaid = "(default" not in text and action.option_strings and action.default is not argparse.SUPPRESS
         return f"{text} (default: %(default)s)" if unsaid and action.default not in (None, False) else text
+
+
+    def _fill_text(self, text, width, indent):
+        return text if "\n" in text else super()._fill_text(text, width, indent)
 
 
 class Parser(argparse.ArgumentParser):

@@ -42,7 +42,7 @@ def judge_runs(runs):
     keys = together.common_keys(runs)
     chosen = best.choose(runs, keys)
     pairs = c1_pairs(keys) + c2_pairs(keys) + c3_pairs(keys, runs[0].groups) + chosen.pairs
-    if not pairs:
+    if not pairs and not chosen.keys[0] and runs[0].run.split.shadows:  # without one there is nothing to choose on
         raise CompLeakError("nothing to compare yet: run "
                             f"{hints.attacks(runs[0].run.layout, 'NR', paper_versions())}")
     metrics = ["auc"]
@@ -138,13 +138,18 @@ def judged(run):
                                 lambda saved: saved.get("format") == FORMAT and saved["runs"][0]["results"])
 
 
+def judge_and_save(runs):
+    """Write claims.json and its table beside the first of some runs; returns the values. Errors as `judge_runs`."""
+    saved, layout = judge_runs([together.read(run) for run in runs]), runs[0].layout
+    write_json(layout.result(ORIGINAL, "claims.json"), saved)
+    write(table_of(saved), layout.tables)
+    return saved
+
+
 def main(argv=None):
     args = parser(__doc__, several_runs=True).parse_args(argv)
     runs = [open_run(args, folder) for folder in args.run_dir]
-    saved, layout = judge_runs([together.read(run) for run in runs]), runs[0].layout
-    write_json(layout.result(ORIGINAL, "claims.json"), saved)
-    made = table_of(saved)
-    write(made, layout.tables)
+    saved, layout = judge_and_save(runs), runs[0].layout
     if saved["best"]:
         print(saved["best"]["text"])
     for run in runs:

@@ -44,7 +44,7 @@ RULES = (
 
 def table_of(saved):
     """The Table of claims.json's values: every comparison in the frame (fractions), a line for each part as text."""
-    blocks = {**best_block(saved), "Verdicts": verdicts(saved)}
+    blocks = {**best_block(saved), **_verdicts_block(saved)}
     for metric, name in METRICS.items():
         text = lines(saved, metric)
         if len(text):
@@ -56,10 +56,11 @@ def table_of(saved):
 def screen_table(saved):
     """The same with verdicts and AUC alone, in fewer columns."""
     kept = ["claim", "what", "judged by", "hardest against", "difference", "p Holm", "verdict"]
-    narrow = lines(saved, "auc")[kept]
-    # SR always has the original beside the version that is named.
-    narrow["hardest against"] = narrow["hardest against"].str.replace("original + ", "").str.replace(" on ", ": ")
-    blocks = {**best_block(saved, ["auc"]), "Verdicts": verdicts(saved), f"{METRICS['auc']}, in points": narrow}
+    blocks, narrow = {**best_block(saved, ["auc"]), **_verdicts_block(saved)}, lines(saved, "auc")
+    if len(narrow):
+        # SR always has the original beside the version that is named.
+        narrow["hardest against"] = narrow["hardest against"].str.replace("original + ", "").str.replace(" on ", ": ")
+        blocks[f"{METRICS['auc']}, in points"] = narrow[kept]
     return Table("claims", _caption(saved), frame(saved), blocks, RULES)
 
 
@@ -106,6 +107,10 @@ def frame(saved):
         kept = {name: value for name, value in row.items() if name not in ("interval", "sign")}
         rows.append({**kept, "low": low, "high": high, "per_seed": " ".join(map(str, row["per_seed"]))})
     return pd.DataFrame(rows)
+
+
+def _verdicts_block(saved):
+    return {"Verdicts": verdicts(saved)} if saved["verdicts"] else {}  # none for a single version
 
 
 def verdicts(saved):

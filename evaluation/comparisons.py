@@ -50,7 +50,7 @@ def measure(metric, scores, member, keys, seed, resamples=RESAMPLES):
 
     scores: {key: [n]}; member [n] bool; metric "auc" or "tpr" (at 0.1% FPR, all attacks in the same resamples).
     """
-    if metric == "auc":
+    if metric == "auc" or not keys:
         return {key: delong_components(scores[key], member) for key in keys}
     replicates = paired_tprs([scores[key] for key in keys], member, LOW_FPR, seed, resamples)
     return {key: (tpr_at_fpr(scores[key], member), row) for key, row in zip(keys, replicates, strict=True)}

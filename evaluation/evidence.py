@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from attacks.saved import attack_scores, read_multi, read_results, shadow_areas
+from attacks.saved import attack_scores, multi_or_none, read_results, shadow_areas
 from common.errors import CompLeakError, UsageError
 from common.files import read_json
 from common.paths import ORIGINAL, Layout
@@ -66,17 +66,15 @@ def read_all(run):
     """{(setting, Version): values} of every result file of a run, as far as it holds."""
     results = {("NR", version): result for version, result in read_results(run, "NR").items()}
     results |= {("SR", version): result for version, result in read_results(run, "SR").items()}
-    try:
-        results["MR", ORIGINAL] = read_multi(run)
-    except CompLeakError as error:
-        print(f"MR is left out: {error}")
+    if (multi := multi_or_none(run, "MR is left out")) is not None:
+        results["MR", ORIGINAL] = multi
     return results
 
 
 def _mention_samia(run, results):
     without = [version for (setting, version), result in results.items()
                if setting == "NR" and "SAMIA" not in result["attacks"]]
-    if without:
+    if without and not run.layout.is_own:  # an audit said so when it attacked
         print(f"SAMIA is left out for {', '.join(map(str, without))}: it needs sensitivities, so repeat the training "
               f"commands without --no-sensitivity, then {hints.attacks(run.layout, 'NR', without)}")
 

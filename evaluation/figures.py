@@ -5,7 +5,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from attacks.arguments import open_run
 from attacks.mr import AGGREGATED
-from attacks.saved import attack_scores, read_multi, read_results
+from attacks.saved import attack_scores, multi_or_none, read_results
 from common.command import run as run_command
 from common.errors import CompLeakError
 from common.files import atomic, locked
@@ -39,12 +39,7 @@ class Read(NamedTuple):
 def read(run, judged):
     """The Read of a run; judged: what `claims.judged` gave."""
     nr, sr = read_results(run, "NR"), read_results(run, "SR")
-    try:
-        multi = read_multi(run)
-    except CompLeakError as error:
-        print(f"figures without MR: {error}")
-        multi = None
-    return Read(nr, sr, multi, judged)
+    return Read(nr, sr, multi_or_none(run, "figures without MR"), judged)
 
 
 def read_some(run):

@@ -166,16 +166,20 @@ def page(runs, data_dir=None):
         sections=sections(runs, judged, data_dir), written=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"))
 
 
+def save(runs, data_dir=None):
+    """Write report.html beside the first of these runs; returns a line on it."""
+    path = runs[0].layout.result(ORIGINAL, "report.html")
+    content = page(runs, data_dir).encode("utf-8", "backslashreplace")
+    with atomic(path) as beside:
+        beside.write_bytes(content)
+    return f"{path} written ({len(content) / 1e6:.1f} MB)"
+
+
 def main(argv=None):
     p = parser(__doc__, several_runs=True)
     p.add_argument("--data_dir", default=None, help="copy of the pictures, to show the most exposed ones")
     args = p.parse_args(argv)
-    runs = [open_run(args, folder) for folder in args.run_dir]
-    path = runs[0].layout.result(ORIGINAL, "report.html")
-    content = page(runs, args.data_dir).encode("utf-8", "backslashreplace")
-    with atomic(path) as beside:
-        beside.write_bytes(content)
-    print(f"{path} written ({len(content) / 1e6:.1f} MB)")
+    print(save([open_run(args, folder) for folder in args.run_dir], args.data_dir))
 
 
 if __name__ == "__main__":

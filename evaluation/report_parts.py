@@ -3,8 +3,7 @@ import statistics
 
 import pandas as pd
 
-from attacks.saved import read_multi, read_results
-from common.errors import CompLeakError
+from attacks.saved import multi_or_none, read_results
 from evaluation import differences
 from evaluation.figures import BARS, SR_CURVE
 from evaluation.names import short
@@ -128,11 +127,8 @@ def main_rows(run):
              for name in ("SAMIA", *BARS) if name in result["attacks"]}
     found |= {f"{short(SR_CURVE)}, original + {short(str(version))}": result["attacks"][SR_CURVE]
               for version, result in read_results(run, "SR").items() if SR_CURVE in result["attacks"]}
-    try:
-        found |= {f"MR, {name}": metrics for name, metrics in read_multi(run)["attacks"].items()}
-    except CompLeakError as error:
-        print(f"MR is left out of the seeds: {error}")
-    return found
+    multi = multi_or_none(run, "MR is left out of the seeds") or {"attacks": {}}
+    return found | {f"MR, {name}": metrics for name, metrics in multi["attacks"].items()}
 
 
 def seeds_table(rows, seeds, rate):

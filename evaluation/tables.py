@@ -2,9 +2,8 @@
 import pandas as pd
 
 from attacks.arguments import open_run
-from attacks.saved import read_configs, read_multi, read_results
+from attacks.saved import multi_or_none, read_configs, read_multi, read_results
 from common.command import run as run_command
-from common.errors import CompLeakError
 from common.files import locked
 from common.metrics import RESOLVABLE_NON_MEMBERS, resolvable
 from common.paths import ORIGINAL
@@ -211,13 +210,10 @@ def build(run):
         model = frame["version"].where(frame["setting"] != "NR original", str(ORIGINAL))
         blocks = overview(frame.assign(model=model)) | beyond_controls(run, sr) | details(frame, "version")
         made.append(Table("C2", caption(run, "C2", frame, nr), frame, blocks))
-    try:
-        mr = read_multi(run)
-        frame = mr_frame(mr, sr, nr)
-        blocks = beyond_controls(run, {}, mr) | details(frame, "group")
+    if (multi := multi_or_none(run, "C3 is left out")) is not None:
+        frame = mr_frame(multi, sr, nr)
+        blocks = beyond_controls(run, {}, multi) | details(frame, "group")
         made.append(Table("C3", caption(run, "C3", frame, nr), frame, blocks))
-    except CompLeakError as error:
-        print(f"C3 is left out: {error}")
     return made
 
 

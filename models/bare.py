@@ -9,10 +9,22 @@ from models.queries import losses
 KINDS = {"logits": ("f", 2, "floating-point, [n, classes]"), "labels": ("iu", 1, "whole numbers, [n]"),
          "index": ("iu", 1, "whole numbers, [n]"), "member": ("b", 1, "bool, [n]")}
 OPTIONAL = {"losses": ("f", 1, "floating-point, [n]"), "scored": ("b", 1, "bool, [n]")}
+MEANING = {"logits": "the model's outputs before softmax (or the natural logarithms of its posteriors)",
+           "labels": "true class of each row, 0 to classes - 1",
+           "index": "which input a row is about: one input has one number in every file",
+           "member": "whether this model was trained on the row",
+           "scored": "may be scored, else only compared with (default: all)",
+           "losses": "cross-entropy in nats, checked where given (default: computed)"}
 FEWEST = 10  # rows: fewer sums are near one constant by chance
 AROUND, ROWS = 0.02, 0.99  # how near to one constant the sums of how many rows of posteriors are
+TINY = 1e-6  # below 0, and of the largest value: what rounding leaves of a posterior of 0
 LOSS_ABSOLUTE, LOSS_RELATIVE = 1e-3, 1e-3  # nats, and of the loss: what float16 and a mean over few rows may lose
 CLIP = "np.log(np.maximum(posteriors, 1e-30))"
+
+
+def described():
+    """[(name, dtype and shape, meaning)] of every array of answers, for help."""
+    return [(name, (KINDS | OPTIONAL)[name][2], meaning) for name, meaning in MEANING.items()]
 
 
 def check(arrays, where):
@@ -61,11 +73,11 @@ def _check_finite(logits, index, where):
 
 
 def _check_posteriors(logits, where):
-    """Refuses what holds no negative number and is then, by its sums or its range, no logits.
+    """Refuses what holds no negative number, rounding apart, and is then, by its sums or its range, no logits.
 
     Logarithms of posteriors are logits, and none of them is above 0; after a ReLU, rows have sums of their own.
     """
-    if logits.min() < 0:
+    if logits.min() < -TINY * logits.max():
         return
     remedy = (f"save the logits, or the posteriors' natural logarithm, {CLIP} (if these are logits after all, subtract "
               "1 plus the largest from all: that changes no posterior)")

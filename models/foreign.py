@@ -27,11 +27,10 @@ def asked(model, inputs, sensitivity=False):
     of_model = _tensors(model)
     device = of_model[0].device if of_model else inputs.device
     precision = next((tensor.dtype for tensor in (*of_model, inputs) if tensor.is_floating_point()), None)
-    if sensitivity and precision in ROUGH:
-        raise CompLeakError(f"the model computes in {precision}, whose rounding is larger than the noise that "
-                            "sensitivities measure: give sensitivity=False, or model.float()")
+    if sensitivity:
+        _check_fine(precision)
     with _evaluation(model) as switched:
-        answer = _answerer(model, precision)
+        answer = _answerer(model, precision, sensitivity)
         if not switched:
             _check_steady(answer, inputs[:8].to(device))
         yield answer, device
@@ -43,7 +42,14 @@ def _tensors(model):
     return list(chain(model.parameters(), model.buffers()))
 
 
-def _answerer(model, precision):
+def _check_fine(precision):
+    """Raises CompLeakError for a precision in which sensitivities drown."""
+    if precision in ROUGH:
+        raise CompLeakError(f"the model computes in {precision}, whose rounding is larger than the noise that "
+                            "sensitivities measure: give sensitivity=False, or model.float()")
+
+
+def _answerer(model, precision, sensitivity):
     def answer(x):
         x = x.to(precision) if x.is_floating_point() else x  # noise may have made it float32
         try:
@@ -54,7 +60,10 @@ def _answerer(model, precision):
             said = next((line for line in str(error).splitlines() if line.strip()), "")
             raise CompLeakError(f"the model fails on a batch {tuple(x.shape)} of {x.dtype}: {type(error).__name__}: "
                                 f"{said[:200]}") from error
-        return _logits(given, len(x))
+        found = _logits(given, len(x))
+        if sensitivity:  # a function may hide a model in half precision, or autocast
+            _check_fine(found.dtype)
+        return found
 
     return answer
 

@@ -15,10 +15,15 @@ def flags(layout):
     return ["--dataset_name", layout.dataset, "--model_name", layout.model, *where]
 
 
+def audit(layout):
+    """The command that does everything there is on models made elsewhere."""
+    return "python " + shlex.join(["CompLeakAudit.py", "--outputs", "FOLDER", *flags(layout)[4:]])
+
+
 def training(layout, version=ORIGINAL):
     """The command that trains one version's models, or reads their answers where they were made elsewhere."""
     if layout.is_own:
-        return "python -m attacks.audit " + shlex.join(["--outputs", "FOLDER", *flags(layout)[4:]])
+        return audit(layout)
     technique = TECHNIQUES.get(version.technique)
     words = [technique.script if technique else "train.py", *flags(layout)]
     if technique:
@@ -46,18 +51,21 @@ def _known(path):
 
 def attacks(layout, setting, versions):
     """The commands that make NR.json or SR.json of these versions, one a technique, joined by '; '."""
+    if layout.is_own:
+        return audit(layout)
     shared = [f"CompLeak{setting}.py", *flags(layout)]
     commands = [[*shared, "--original"]] if ORIGINAL in versions else []
     pair = ["--original"] if setting == "SR" else []
     for technique in dict.fromkeys(version.technique for version in versions if version != ORIGINAL):
         degrees = [version.degree for version in versions if version.technique == technique]
-        named = ["--compress_degree", *degrees] if any(degrees) else []  # audited ones may have none
-        commands.append([*shared, *pair, "--compress", "--compress_name", technique, *named])
+        commands.append([*shared, *pair, "--compress", "--compress_name", technique, "--compress_degree", *degrees])
     return "; ".join("python " + shlex.join(words) for words in commands)
 
 
 def module(layout, name):
     """The command of a module that reads a run: attacks.mr, evaluation.claims, …"""
+    if layout.is_own:
+        return audit(layout)
     return "python " + shlex.join(["-m", name, *flags(layout)])
 
 

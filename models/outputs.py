@@ -1,6 +1,7 @@
 """Models made elsewhere: bare files of their answers, and the rows of them that can be scored."""
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -78,8 +79,42 @@ def _read_sensitivity(path, meta, kept):
     return index[order].astype(np.int64), values[order].astype(np.float32)
 
 
+class Asked(NamedTuple):
+    """The rows that one world's versions were asked about, ascending by index; arrays as in `Outputs`.
+
+    path: of the first version, for messages · scored: may be scored: every version was asked, and none says no ·
+    missed: how many more would be, if every version had been asked.
+    """
+
+    path: Path
+    index: np.ndarray
+    labels: np.ndarray
+    member: np.ndarray
+    scored: np.ndarray
+    missed: int
+
+
+def joined(models):
+    """The Asked of one world from its versions' Outputs; CompLeakError where two say different things of one row."""
+    index, first = np.unique(np.concatenate([model.index for model in models]), return_index=True)
+    labels, member = (np.concatenate([getattr(model, name) for model in models])[first]
+                      for name in ("labels", "member"))
+    asked, refused = np.zeros(len(index), int), np.zeros(len(index), bool)
+    for model in models:
+        at = np.searchsorted(index, model.index)
+        for name, known in (("labels", labels), ("member", member)):
+            wrong = np.flatnonzero(known[at] != getattr(model, name))
+            if len(wrong):
+                raise CompLeakError(f"{model.path}: {name} of index {model.index[wrong[0]]} is not that of another "
+                                    "version; all versions of one model have the same members and labels")
+        asked[at] += 1
+        refused[at] |= ~model.scored
+    scored = (asked == len(models)) & ~refused
+    return Asked(models[0].path, index, labels, member, scored, int((~refused & ~scored).sum()))
+
+
 def own_split(target, shadows, data_fingerprint, seed):
-    """The Split of answers made elsewhere: whom attacks are scored on (target) and fitted on (shadows, maybe none).
+    """The Split of answers made elsewhere, from Asked: whom attacks are scored on (target) and fitted on (shadows).
 
     The target is scored on rows that no shadow trained on, a shadow on rows that the target did not. Rows that both
     sides may use as non-members go where members outnumber non-members, never to both. Raises CompLeakError where
@@ -116,8 +151,8 @@ def _lacking(inside, outside, shared):
 def _own_world(model, name, inside, outside, seed):
     if min(len(inside), len(outside)) < FEWEST:
         raise CompLeakError(f"{model.path}: {len(inside)} members and {len(outside)} non-members can be scored, "
-                            f"at least {FEWEST} of each are needed (the target's: no shadow trained on them; a "
-                            "shadow's: the target did not)")
+                            f"at least {FEWEST} of each are needed (every version was asked; the target's: no shadow "
+                            "trained on them; a shadow's: the target did not)")
     rows = [np.random.default_rng(derive_seed(seed, "own", name, side)).permutation(part)
             for side, part in enumerate((inside, outside))]
     return make_world(name, np.concatenate(rows), len(inside))

@@ -100,8 +100,8 @@ class Run:
         for name, value in given.items():
             if name in fixed and value != getattr(self.settings, name):
                 raise UsageError(f"--{name} {value}: the run in {self.layout.root()} has {name} "
-                                 f"{getattr(self.settings, name)}; leave the flag out, or train with it in another "
-                                 "--run_dir")
+                                 f"{getattr(self.settings, name)}; leave the flag out, or "
+                                 f"{'audit' if self.layout.is_own else 'train'} with it in another --run_dir")
 
     def versions(self):
         """The versions whose target is here, original first, in the paper's order."""
@@ -110,6 +110,15 @@ class Run:
     def wanted(self):
         """The versions that a whole run has: the paper's and all others here, or those that an audit brought along."""
         return self.versions() if self.layout.is_own else ordered({*paper_versions(), *self.layout.present()})
+
+    def allows(self, setting):
+        """Whether SR or MR can be had: not where models made elsewhere lack the original, shadows or compressed ones.
+
+        What a run of this project lacks can be trained.
+        """
+        versions, fewest = self.versions(), {"NR": 1, "SR": 2, "MR": 3}[setting]
+        return not self.layout.is_own or setting == "NR" or (
+            ORIGINAL in versions and bool(self.split.shadows) and len(versions) >= fewest)
 
     def config(self, version, world="target"):
         """What is recorded of one model: settings, accuracy, size."""

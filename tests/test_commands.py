@@ -178,7 +178,7 @@ def test_tables_and_figures_from_the_saved_results(root, chain, layout):
 
 
 @pytest.mark.parametrize("module", ["train", "pruning.prune", "quantization.qat", "clustering.clustering", "CompLeakNR",
-                                    "CompLeakSR"])
+                                    "CompLeakSR", "CompLeakAudit"])
 def test_stages_run_as_modules_and_explain_every_flag(root, module):
     done = execute(root, "-m", module, "--help")
     assert done.returncode == 0 and "--run_dir" in done.stdout and "--device" in done.stdout

@@ -8,7 +8,7 @@ from models.compression.int8 import QUANTIZATION
 from models.compression.onnx_int8 import ONNX_INT8
 from models.compression.pruning import PRUNING
 
-NAME = r"[^\W_](?:[^\W_]|[.+-]){0,99}(?:_[^\W_](?:[^\W_]|[.+-]){0,99})?"  # [^\W_]: letters and digits of any script
+NAME = r"[^\W_](?:[\w.+-]{0,98}[^\W_])?"  # [^\W_]: letters and digits of any script
 TECHNIQUES = {technique.name: technique for technique in (PRUNING, QUANTIZATION, CLUSTERING, ONNX_INT8)}
 
 
@@ -25,18 +25,27 @@ def parse(technique, degree, flag="--compress_degree"):
     return Version(technique, TECHNIQUES[technique].degree(degree, flag))
 
 
-def parse_any(technique, degree, flag="--compress_name"):
-    """As `parse`, but a technique that is not known may have any name and any degree, or none ("").
+def parse_any(technique, degree):
+    """As `parse`, of a version made elsewhere: what no technique here can have made keeps the name it was given.
 
-    For models made elsewhere. Names become folders and words of commands and tables: UsageError for one that cannot.
+    Names become folders and words of commands and tables: UsageError for one that cannot.
     """
-    if technique in TECHNIQUES:
-        return Version(technique, TECHNIQUES[technique].degree(degree, flag))
     version = Version(technique, degree)
-    if not re.fullmatch(NAME, str(version)) or technique == str(ORIGINAL):
-        raise UsageError(f"{flag} {str(version)!r}: name a technique, or technique_degree with one underscore, in "
-                         "letters, digits, '.', '+' and '-', such as int4, onnx-int8 or distilled_half")
-    return version
+    if entry := _entry(version):
+        return Version(technique, entry.degree(degree))
+    if not re.fullmatch(NAME, str(version)) or str(version) == str(ORIGINAL):
+        raise UsageError(f"a version called {str(version)!r}: choose letters and digits, between them '_', '.', '+' "
+                         "and '-', 100 at most, such as int4, onnx-int8 or distilled_half")
+    return Version.named(str(version))
+
+
+def _entry(version):
+    """The technique that made a version; None for the original, and for what none of them can have made."""
+    technique = TECHNIQUES.get(version.technique)
+    try:
+        return technique if technique and technique.degree(version.degree) else None
+    except UsageError:
+        return None
 
 
 def ordered(versions):
@@ -52,7 +61,7 @@ def ordered(versions):
 
 def is_control(version):
     """Whether a version was fine-tuned like a compressed one, but not compressed."""
-    technique = TECHNIQUES.get(version.technique)
+    technique = _entry(version)
     return technique is not None and technique.is_control(version.degree)
 
 
@@ -60,11 +69,11 @@ def describe(version):
     """What a version's degree means, in words."""
     if version == ORIGINAL:
         return "none"
-    technique = TECHNIQUES.get(version.technique)
+    technique = _entry(version)
     return technique.describe(version.degree) if technique else str(version)
 
 
 def short(version):
     """A version's name in words, narrow."""
-    technique = TECHNIQUES.get(version.technique)
+    technique = _entry(version)
     return technique.short(version.degree) if technique else str(version)

@@ -161,9 +161,9 @@ class Clustering(Technique):
     allowed = "a number of centroids, a power of two from 2 to 256, such as 4, 8, 16"
 
     def parse(self, text):
-        if text not in [str(2**bit) for bit in range(1, 9)]:
+        if int(text) not in [2**bit for bit in range(1, 9)]:
             raise ValueError
-        return text
+        return str(int(text))
 
     def flag_value(self, degree):
         return str(self.bit(degree))

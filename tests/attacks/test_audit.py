@@ -1,9 +1,6 @@
 """attacks/audit.py: bare files become a run; numbers survive the round trip; what is missing or wrong is one line."""
 import json
-import os
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -18,6 +15,7 @@ from common.errors import CompLeakError, UsageError
 from common.metrics import auc
 from common.paths import ORIGINAL, Layout, Version
 from evaluation import tables
+from evaluation.names import short
 from models.queries import load_queries
 from models.run import Run
 
@@ -49,8 +47,9 @@ def export(layout, folder, versions=(ORIGINAL, PRUNED), all_rows=True, worlds=2)
 
 
 def imported(outputs, run_dir):
-    audit.main(["--outputs", str(outputs), "--run_dir", str(run_dir)])
-    return Layout(run_dir, "own", "model")
+    run, lines = audit.import_folder(outputs, Layout(run_dir, "own", "model"), "own models", 0)
+    print("\n".join(lines))
+    return run.layout
 
 
 def nr(flags, run_dir, *more):
@@ -135,7 +134,7 @@ def test_a_single_model_without_shadow_has_threshold_free_numbers(source, tmp_pa
     assert found["loss_threshold"]["auc"] == auc(loss_score(target.losses), target.member)
     table = next(table for table in tables.build(Run(layout)) if table.name == "C1")
     assert "ACC (%)" not in table.blocks and "no shadow model" in table.caption
-    assert table.blocks["correctness"]["ACC (%)"].tolist() == ["-"]
+    assert table.blocks[short("correctness")]["ACC (%)"].tolist() == ["-"]
     with pytest.raises(CompLeakError, match="SR is fitted on shadow models and .* holds none"):
         CompLeakSR.main([*OWN, "--original", "--compress", "--compress_name", "pruning", "--compress_degree", "0.6",
                          "--run_dir", str(layout.run_dir)])
@@ -156,6 +155,24 @@ def test_unequal_numbers_are_cut_and_said(source, tmp_path, capsys):
     assert np.array_equal(first.index, again.index)
 
 
+def test_versions_may_cover_other_rows_and_those_that_all_have_are_scored(tmp_path, capsys):
+    both, ours = answers(n=120), {}
+    for name, rows, scored in (("original", slice(0, 100), slice(0, 90)), ("int4", slice(20, 120), slice(0, 120))):
+        (tmp_path / "outputs" / name).mkdir(parents=True)
+        ours[name] = {key: values[rows] for key, values in both.items()}
+        may = np.isin(ours[name]["index"], np.arange(120)[scored])
+        np.savez(tmp_path / "outputs" / name / "target.npz", **ours[name], scored=may)
+    layout = imported(tmp_path / "outputs", tmp_path / "audit")
+    said, run = capsys.readouterr().out, Run(layout)
+    assert np.array_equal(np.sort(np.concatenate([run.split.target.members, run.split.target.non_members])),
+                          np.arange(20, 90))
+    assert "120 rows asked in all, 40 of them not of every version" in said
+    for version, name in ((ORIGINAL, "original"), (Version("int4", ""), "int4")):
+        read = read_version(run, version).target
+        assert np.array_equal(read.logits, both["logits"][read.index].astype(np.float32))
+        assert len(run.queries(version, "target").index) == 100, name
+
+
 def test_another_audit_in_the_same_folder_is_refused_and_harms_nothing(source, tmp_path):
     layout = imported(export(source, tmp_path / "one", (ORIGINAL,)), tmp_path / "audit")
     before = {path: path.read_bytes() for path in layout.run_dir.rglob("*") if path.is_file()}
@@ -172,14 +189,15 @@ def answers(n=60, first=0, **changes):
 
 @pytest.mark.parametrize(("files", "says"), [
     ({}, "holds no models: put answers into"),
-    ({"one_two_three/target": answers()}, "one_two_three: a folder of answers is called original, pruning_0.6"),
+    ({"a b/target": answers()}, "a b: a version called 'a b': choose letters and digits"),
     ({"original/shadow_0": answers()}, "holds shadow_0; it must hold target.npz"),
     ({"original/target": answers(), "original/shadow_1": answers(first=60)}, "holds shadow_1, target; it must hold"),
     ({"original/target": answers(), "pruning_0.6/target": answers(logits=np.eye(4)[[0] * 60])}, "posteriors"),
     ({"original/target": answers(), "pruning_0.6/target": answers(logits=-5 * np.eye(4)[[0] * 60])}, "4 classes, but"),
-    ({"original/target": answers(), "pruning_0.6/target": answers(first=1)}, "index is not that of"),
-    ({"original/target": answers(), "pruning_0.6/target": answers(member=np.arange(60) < 20)}, "member is not that of"),
-    ({"original/target": answers(), "pruning_0.6/target": answers(labels=np.zeros(60, int))}, "labels is not that of"),
+    ({"original/target": answers(), "pruning_0.6/target": answers(member=np.arange(60) < 20)},
+     "pruning_0.6/target.npz: member of index 20 is not that of another version"),
+    ({"original/target": answers(), "pruning_0.6/target": answers(labels=np.zeros(60, int))}, "labels of index "),
+    ({"original/target": answers(), "int4/target": answers(first=60)}, "0 members and 0 non-members can be scored"),
     ({"original/target": answers(), "original/shadow_0": answers(first=60), "pruning_0.6/target": answers()},
      "give every version the same worlds"),
     ({"original/target": answers(), "original/shadow_0": answers(labels=np.zeros(60, int))}, "different labels"),
@@ -201,19 +219,5 @@ def test_names_that_contradict_each_other_are_usage_errors(tmp_path):
         imported(tmp_path / "nowhere", tmp_path)
     with pytest.raises(UsageError, match="--dataset_name own --model_name model"):
         nr(["--dataset_name", "own"], tmp_path)
-    with pytest.raises(CompLeakError, match="run python -m attacks.audit --outputs FOLDER"):
+    with pytest.raises(CompLeakError, match="run python CompLeakAudit.py --outputs FOLDER"):
         nr(OWN, tmp_path)
-
-
-def test_the_example_runs_word_for_word(root, tmp_path):
-    lines = [line[4:] for line in audit.__doc__.splitlines() if line.startswith("    ") or not line]
-    code, commands = "\n".join(lines).split("python -m attacks.audit", 1)
-    readme = (root / "README.md").read_text()
-    if "attacks.audit" in readme:
-        assert code.strip() in readme and f"python -m attacks.audit{commands}".strip() in readme
-    commands = [line.split()[1:] for line in f"python -m attacks.audit{commands}".strip().splitlines()]
-    environment = {**os.environ, "PYTHONPATH": str(root)}
-    for words in (["-c", code], commands[0], [str(root / commands[1][0]), *commands[1][1:]]):
-        done = subprocess.run([sys.executable, *words], cwd=tmp_path, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-    assert "CompLeakNR, original: 1000 rows of the target" in done.stdout and "metric_based_2" in done.stdout

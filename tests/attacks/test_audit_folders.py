@@ -1,26 +1,22 @@
 """attacks/audit.py: folders with other techniques' names, system files, two spellings, two audits at once."""
-import multiprocessing
 import re
-import shlex
+import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 import CompLeakNR
-import CompLeakSR
-from attacks import audit, classifiers, mr
+from attacks import audit
 from common.errors import CompLeakError
-from common.paths import ORIGINAL, Layout, Version
+from common.paths import Layout, Version
 from evaluation import tables
+from evaluation.names import short
 from models import hints
 from models.run import Run
 
 NAMES = ("original", "int4", "onnx-int8", "distilled_half")
-
-
-@pytest.fixture(autouse=True)
-def few_trees(monkeypatch):
-    monkeypatch.setattr(classifiers, "TREES", 20)
 
 
 def answers(first, seed, n=200, leak=2.0):
@@ -39,40 +35,33 @@ def write(folder, names=NAMES, change=lambda arrays: arrays):
     return folder
 
 
-def imported(outputs, run_dir, *more):
-    audit.main(["--outputs", str(outputs), "--run_dir", str(run_dir), *more])
-    return Layout(run_dir, "own", "model")
+def imported(outputs, run_dir, seed=0):
+    run, lines = audit.import_folder(outputs, Layout(run_dir, "own", "model"), "own models", seed)
+    print("\n".join(lines))
+    return run.layout
 
 
-def test_versions_of_any_name_go_through_nr_sr_mr_and_tables_by_the_commands_that_are_named(tmp_path, capsys):
-    layout = imported(write(tmp_path / "outputs"), tmp_path / "audit")
-    said = capsys.readouterr().out.splitlines()[-1].removeprefix("next: ")
-    versions = Run(layout).versions()
-    assert set(map(str, versions)) == set(NAMES) and Version("int4", "") in versions
-    for main, commands in ((CompLeakNR.main, said), (CompLeakSR.main, hints.attacks(layout, "SR", versions[1:]))):
-        for command in commands.split("; "):
-            main(shlex.split(command)[2:] + ["--device", "cpu"])
-    mr.main(["--dataset_name", "own", "--model_name", "model", "--run_dir", str(layout.run_dir)])
-    for version in versions:
-        assert layout.result(version, "NR.json").exists()
-        assert version == ORIGINAL or layout.result(version, "SR.json").exists()
-    assert "all 3, with the original" in capsys.readouterr().out
-    built = {table.name: table for table in tables.build(Run(layout))}
-    assert {"models", "C1", "C2", "C3"} == built.keys()
-    shown = built["models"].frame.to_csv()
-    assert all(name in shown for name in NAMES[1:])
+@pytest.mark.parametrize("name", ["one_two_three", "gptq_4bit_128g", "onnx-int8", "distilled", "pruning", "pruning_1.5",
+                                  "quantization_int4", "clustering_5", "original_2", "größe_klein"])
+def test_what_no_technique_here_made_keeps_its_name(tmp_path, name):
+    run = Run(imported(write(tmp_path / "outputs", ("original", name)), tmp_path / "audit"))
+    versions = run.versions()
+    assert list(map(str, versions)) == ["original", name] and Version.named(name) == versions[1]
+    table, = tables.build(run)
+    assert name in table.blocks["Models"]["compression"].tolist() and short(f"RMIA on {name}") == f"RMIA on {name}"
+    assert hints.attacks(run.layout, "SR", versions[1:]) == hints.module(run.layout, "attacks.mr") == \
+        f"python CompLeakAudit.py --outputs FOLDER --run_dir {run.layout.run_dir}"
 
 
-@pytest.mark.parametrize("name", ["one_two_three", "_0.6", "int4_", "int_", "a b", "-int4", "original_2", "a,b",
-                                  "pruning", "pruning_1.5", "quantization_int4", "clustering_5", "x" * 200])
+@pytest.mark.parametrize("name", ["_0.6", "int4_", "a b", "-int4", "a,b", "int4-", "x" * 200])
 def test_names_that_cannot_be_are_refused_in_one_line(tmp_path, name):
-    with pytest.raises(CompLeakError, match=re.escape(f"{name}: a folder of answers is called original")) as caught:
+    with pytest.raises(CompLeakError, match=re.escape(f"{name}: a version called ")) as caught:
         imported(write(tmp_path / "outputs", ("original", name)), tmp_path / "audit")
     assert "\n" not in str(caught.value) and not (tmp_path / "audit").exists()
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "", "int4_8"])
-def test_a_flag_cannot_name_what_no_folder_may(tmp_path, name):
+def test_a_flag_cannot_name_what_is_no_version(tmp_path, name):
     layout = imported(write(tmp_path / "outputs"), tmp_path / "audit")
     with pytest.raises(CompLeakError):
         CompLeakNR.main(["--dataset_name", "own", "--model_name", "model", "--run_dir", str(layout.run_dir),
@@ -80,9 +69,11 @@ def test_a_flag_cannot_name_what_no_folder_may(tmp_path, name):
     assert not list(tmp_path.glob("x*"))
 
 
-def test_one_degree_spelled_twice_is_refused_with_both_names(tmp_path):
-    outputs = write(tmp_path / "outputs", ("original", "pruning_0.6", "pruning_0.60"))
-    with pytest.raises(CompLeakError, match=r"pruning_0\.6 and .*pruning_0\.60 are one version, pruning_0\.6"):
+@pytest.mark.parametrize(("one", "other"), [("pruning_0.6", "pruning_0.60"), ("pruning_0.6", "pruning_6e-1"),
+                                            ("clustering_04", "clustering_4"), ("INT4", "int4")])
+def test_one_version_spelled_twice_is_refused_with_both_names(tmp_path, one, other):
+    outputs = write(tmp_path / "outputs", ("original", one, other))
+    with pytest.raises(CompLeakError, match=re.escape(f"{one} and {outputs / other} are one version, ")):
         imported(outputs, tmp_path / "audit")
 
 
@@ -111,47 +102,48 @@ def test_every_models_accuracy_is_said_and_what_is_swapped_shows(tmp_path, capsy
     assert all("non-members are known better" in rest for *_, rest in found)
 
 
-@pytest.mark.parametrize("more", [["--seed", "1"], []])
-def test_a_second_audit_of_another_seed_or_other_answers_is_refused(tmp_path, more):
+@pytest.mark.parametrize(("outputs", "seed"), [("one", 1), ("two", 0), ("fewer", 0)])
+def test_a_second_audit_of_another_seed_or_other_answers_is_refused(tmp_path, outputs, seed):
     write(tmp_path / "one")
     write(tmp_path / "two", change=lambda arrays: {**arrays, "logits": 2 * arrays["logits"]})
+    write(tmp_path / "fewer", NAMES[:-1])
     layout = imported(tmp_path / "one", tmp_path / "audit")
     before = {path: path.read_bytes() for path in layout.run_dir.rglob("*") if path.is_file()}
     with pytest.raises(CompLeakError, match="already holds an audit of other answers or another --seed"):
-        imported(tmp_path / ("one" if more else "two"), tmp_path / "audit", *more)
+        imported(tmp_path / outputs, tmp_path / "audit", seed)
     imported(tmp_path / "one", tmp_path / "audit")
     assert {path: path.read_bytes() for path in layout.run_dir.rglob("*") if path.is_file()} == before
 
 
-def try_to_audit(outputs, run_dir, barrier, connection):
-    build = audit.build_run
+def test_one_more_version_joins_the_same_audit(tmp_path):
+    outputs = write(tmp_path / "outputs", NAMES[:-1])
+    layout = imported(outputs, tmp_path / "audit")
+    before = {path: path.read_bytes() for path in layout.run_dir.rglob("*.npz")}
+    for world in ("target", "shadow_0"):
+        (outputs / NAMES[-1]).mkdir(exist_ok=True)
+        shutil.copy(outputs / "int4" / f"{world}.npz", outputs / NAMES[-1])
+    assert set(map(str, Run(imported(outputs, tmp_path / "audit")).versions())) == set(NAMES)
+    assert all(path.read_bytes() == held for path, held in before.items())
+
+
+def test_of_two_audits_at_once_one_stands_whole_and_the_other_is_told(tmp_path, monkeypatch):
+    write(tmp_path / "one")
+    write(tmp_path / "two", change=lambda arrays: {**arrays, "logits": 2 * arrays["logits"]})
+    barrier, build = threading.Barrier(2), audit._build_run
 
     def together(*given):
         barrier.wait(60)
         return build(*given)
 
-    audit.build_run = together
-    try:
-        imported(outputs, run_dir)
-        connection.send(None)
-    except CompLeakError as error:
-        connection.send(str(error))
+    def attempt(name):
+        try:
+            imported(tmp_path / name, tmp_path / "audit")
+        except CompLeakError as error:
+            return str(error)
 
-
-def test_of_two_audits_at_once_one_stands_whole_and_the_other_is_told(tmp_path):
-    write(tmp_path / "one")
-    write(tmp_path / "two", change=lambda arrays: {**arrays, "logits": 2 * arrays["logits"]})
-    spawn = multiprocessing.get_context("spawn")
-    barrier, ends, processes = spawn.Barrier(2), [], []
-    for name in ("one", "two"):
-        mine, its = spawn.Pipe()
-        process = spawn.Process(target=try_to_audit, args=(tmp_path / name, tmp_path / "audit", barrier, its))
-        process.start()
-        ends.append(mine)
-        processes.append(process)
-    said = [end.recv() for end in ends]
-    for process in processes:
-        process.join()
+    with monkeypatch.context() as patch, ThreadPoolExecutor(2) as pool:  # a lock holds between threads as well
+        patch.setattr(audit, "_build_run", together)
+        said = list(pool.map(attempt, ("one", "two")))
     assert said.count(None) == 1
     assert re.search("another process is working on this|already holds an audit", next(filter(None, said)))
     first = imported(tmp_path / ("one" if said[0] is None else "two"), tmp_path / "alone")

@@ -61,7 +61,7 @@ def test_help_into_a_closed_pipe_is_quiet(root):
 @pytest.mark.parametrize("words", [{"PYTHONIOENCODING": "ascii"},
                                    {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}])
 @pytest.mark.parametrize("command", [("train.py", "--help"), ("-m", "workflow.cost", "--help"),
-                                     ("-m", "attacks.audit", "--outputs", "Bäume…")])
+                                     ("CompLeakAudit.py", "--outputs", "Bäume…")])
 def test_every_letter_is_printed_or_escaped_in_any_locale(root, words, command):
     done = started(root, *command, **words)
     assert "Traceback" not in done.stderr and done.returncode == (2 if "--outputs" in command else 0)

@@ -88,6 +88,8 @@ def test_sensitivities_of_another_model_are_refused(tmp_path):
     ({"model": lambda x: F.dropout(x)}, "answers one input in two ways, as with dropout on"),
     ({"model": Own().half()}, "torch.float16, whose rounding is larger than the noise"),
     ({"model": Own().bfloat16()}, "give sensitivity=False, or model.float()"),
+    ({"model": lambda x: Own().eval().half()(x.half())}, "torch.float16, whose rounding is larger than the noise"),
+    ({"model": torch.autocast("cpu", torch.bfloat16)(Own().eval().forward)}, "torch.bfloat16, whose rounding"),
 ])
 def test_ask_refuses_what_does_not_fit(tmp_path, changes, says):
     with pytest.raises(CompLeakError) as caught:

@@ -66,9 +66,10 @@ POSTERIORS = softmax(some_logits(), axis=1)
     POSTERIORS, POSTERIORS.astype(np.float16), bfloat16(POSTERIORS), POSTERIORS.round(3), POSTERIORS.round(2),
     100 * POSTERIORS, (100 * POSTERIORS).round(1), np.where(np.arange(300)[:, None] == 7, 0, POSTERIORS),
     np.where(np.arange(300)[:, None] < 3, 0, 100 * POSTERIORS),
-    255 * POSTERIORS,
+    255 * POSTERIORS, POSTERIORS - 1e-9,
 ], ids=["exact", "float16", "bfloat16", "three decimals", "two decimals", "percentages", "percentages, one decimal",
-        "one zero row", "percentages, three zero rows", "bytes"])
+        "one zero row", "percentages, three zero rows", "bytes",
+        "a little below 0"])
 def test_posteriors_are_refused_by_their_sums_with_the_remedy(tmp_path, given):
     n = len(given)
     with pytest.raises(CompLeakError, match="so they are posteriors: save the logits, or the posteriors' natural log"):
