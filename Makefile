@@ -33,9 +33,9 @@ reproduce: install
 reproduce-dry: install
 	$(SNAKEMAKE) --dry-run --quiet rules --configfile workflow/cifar10.yaml $(FLAGS)
 
-# A process a core, each with whole files of tests.
+# A process a core, each with whole files of tests, the longest file first.
 test: install
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # SIGKILL, signals, full disks, damaged files and odd flags against a small run: 15 minutes at most on 2 cores.
 test-faults: install

@@ -30,6 +30,11 @@ ROOT = Path(__file__).resolve().parent.parent
 NR_ATTACKS = ("metric_based_1", "metric_based_2", "train_based_2 (RF)", "RMIA")
 
 
+def pytest_collection_modifyitems(items):
+    """The whole chain of commands takes longest: where several processes share the files, it comes first."""
+    items.sort(key=lambda item: item.path.name != "test_commands.py")
+
+
 @pytest.fixture(scope="session")
 def root():
     """The project's folder."""
