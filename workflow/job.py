@@ -48,7 +48,7 @@ def note_seconds(mark, seconds):
 
 
 def main(argv=None):
-    p = argparse.ArgumentParser(description=__doc__)
+    p = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     p.add_argument("--mark", required=True, help="file that records what the stage left")
     p.add_argument("--run_dir", required=True, help="the run's folder")
     p.add_argument("--left", nargs="*", default=[], help="patterns below the run's folder of the files it leaves")

@@ -177,3 +177,15 @@ def diverging(args):
     training._step, training.SAVE_EVERY = step_and_break, -1
     main, flags = COMMANDS[0]
     main([*flags.split(), "--lr", "0.03", "--retrain", "--run_dir", *args])
+
+
+def stage_with_broken_output(args):
+    """args: run_dir, number, kind. One command, its standard output a pipe without a reader (closed) or a full disk."""
+    run_dir, number, kind = args
+    if kind == "closed":
+        read, write = os.pipe()
+        os.close(read)
+    else:
+        write = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(write, 1)
+    run_commands(run_dir, COMMANDS[int(number) : int(number) + 1])

@@ -20,7 +20,7 @@ def pytest_terminal_summary(terminalreporter, config):
     terminalreporter.write_line(
         f"faults: {n['kills']} kills survived ({n['chains']} runs compared); {n['corrupted']} files corrupted: "
         f"{n['refused']} refused, {n['rebuilt']} rebuilt, {n['harmless']} harmless; {n['full disk']} full disks, "
-        f"{n['read-only']} read-only folders, {n['signals']} signals; "
+        f"{n['read-only']} read-only folders, {n['signals']} signals; {n['outputs']} stages with a broken output, "
         f"{n['archives']} damaged archives, {n['names']} names of any bytes, {n['settings']} workflow settings; "
         f"{n['arguments']} command lines: {n['ended well']} ended well, the others in one line; "
         f"wrong results: {n['wrong']}")

@@ -1,4 +1,4 @@
-"""What comes in from outside: a checkout that cannot be written, archives, names and settings."""
+"""What comes in from outside: outputs that break, a checkout that cannot be written, archives, names and settings."""
 import copy
 import os
 import random
@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 
+import chain
 import pytest
 import yaml
 
@@ -17,6 +18,19 @@ ARCHIVES, NAMES, SETTINGS = 20, 40, 300
 ODD = [None, True, False, 0, 1, -1, 2.5, "", "x", "{seed}", "a}b", "\n", "it's", [], ["x"], {}, {"degrees": [0.5]},
        "1e-3", [1, 1], "../x", "auto", "cpu", "digits", 8, "0.6", [0.6, "0.60"],
        {"degrees": "0.6"}, {"lr": "nan", "epochs": 1}]
+
+
+def test_an_output_that_breaks_stops_no_stage(tmp_path, same, tally):
+    """A pipe that is closed and a full disk in turn, at every command of the run."""
+    run_dir = tmp_path / "run"
+    for number in range(len(chain.COMMANDS)):
+        kind = ("closed", "full")[number % 2]
+        code, said = chain.outcome(tmp_path / "log", chain.stage_with_broken_output, run_dir, number, kind)
+        assert code == {"closed": 141, "full": 1}[kind] and "Traceback" not in said, said
+        if kind == "full":
+            assert "standard output: No space left on device: what was printed is lost" in chain.one_line(said)
+        tally["outputs"] += 1
+    same(run_dir)
 
 
 def test_a_read_only_checkout_keeps_its_pictures_in_the_run_folder(tmp_path, root, cifar_like, tally):

@@ -82,3 +82,8 @@ def test_a_stage_does_not_outlive_a_killed_workflow(root, tmp_path):
     wait_for(tmp_path / "up")
     os.kill(running.pid, signal.SIGKILL)
     wait_for(tmp_path / "told")
+
+
+def test_abbreviated_flags_are_refused(root, tmp_path):
+    child = job(root, tmp_path, "--gpu", "0")
+    assert "unrecognized arguments: --gpu" in child.communicate()[1] and child.returncode == 2
