@@ -10,6 +10,7 @@ import time
 import pytest
 import websocket
 
+from common.paths import ORIGINAL
 from data import sets
 from evaluation import claims, report
 
@@ -80,12 +81,11 @@ def written(tmp_path_factory, scored_run):
     """report.html of three made-up runs with pictures, whose names are long or hostile."""
     folder, data = tmp_path_factory.mktemp("runs"), sets.load("digits", image_size=8)
     label = "<script>throw 1</script> digits of a name that is rather long for a narrow screen"
-    for seed in range(3):
-        layout = scored_run(folder / f"seed_{seed}", seed=seed, label=label, data=data)
-    flags = ["--dataset_name", "digits", "--run_dir", *(str(folder / f"seed_{seed}") for seed in range(3))]
+    runs = [scored_run(folder / f"seed_{seed}", seed=seed, label=label, data=data) for seed in range(3)]
+    flags = ["--dataset_name", "digits", "--run_dir", *(str(run.layout.run_dir) for run in runs)]
     claims.main(flags)
     report.main(flags)
-    return folder / "seed_0" / layout.root().relative_to(layout.run_dir) / "report.html"
+    return runs[0].layout.result(ORIGINAL, "report.html")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
