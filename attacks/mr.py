@@ -20,6 +20,7 @@ from common.files import locked
 from common.paths import ORIGINAL, Version
 from models import crops, hints
 from models.arguments import parser
+from models.compression import is_control
 from models.protocol import INT8
 from models.record import say_at_chance
 
@@ -149,11 +150,12 @@ def attack_groups(run, context, groups=None, shadow_num=None, rows=(*ROWS, *ON_V
 
 def _possible(rows, group, versions, read):
     """Those of the rows that the answers allow for a group; one line is printed where it has too few views."""
-    if 0 < len(read.views) < len(versions):
-        print(f"{group}: {' and '.join(ON_VIEWS)} are left out: views.npz holds {len(read.views)} views and it has "
+    views = [] if all(map(is_control, versions)) else read.views  # a control needs none
+    if 0 < len(views) < len(versions):
+        print(f"{group}: {' and '.join(ON_VIEWS)} are left out: views.npz holds {len(views)} views and it has "
               f"{len(versions)} versions; train.py --views {len(versions)} asks them")
     return [row for row in rows if row in COLUMNS or (row in LEARNED and LEARNED[row][0] in read.possible) or (
-        row in ON_VIEWS and len(versions) <= len(read.views))]
+        row in ON_VIEWS and len(versions) <= len(views))]
 
 
 def _group(run, name, versions, row, read, replaced, context, shadow_num):

@@ -122,9 +122,9 @@ def beyond(keys, groups):
     for setting, model, attack in keys:
         if setting == "SR" and model not in controls and attack in BEYOND:
             found += [((setting, model, attack), (setting, one, attack)) for one in dict.fromkeys(controls[:1])]
-        if setting == "MR" and model not in tuned:
+        if setting == "MR" and model not in tuned and attack not in (mr.REPEATED, *mr.ON_VIEWS):
             found += [((setting, model, attack), (setting, one, attack)) for one in groups
-                      if one in tuned and len(groups[one]) == len(groups[model]) and attack != mr.REPEATED]
+                      if one in tuned and len(groups[one]) == len(groups[model])]
             found += [((setting, model, attack), (setting, model, row)) for row, name in mr.ON_VIEWS.items()
                       if attack == f"{name} {mr.WITH}"]
     return [both for both in found if both[1] in keys]

@@ -117,13 +117,16 @@ def test_the_summary_is_of_the_chosen_scores_and_its_t_interval_is_students():
 
 def test_attacks_are_compared_with_themselves_on_as_many_controls():
     tuned = {("SR", "pruning_1e-07", "calibrated"): 0.6, ("MR", "fine-tuned two", "calibrated with the original"): 0.6}
-    one = made({**AREAS, **tuned}, strength={("MR", "both", "calibrated with the original"): 2.0})
+    views = {("MR", group, "calibrated on views"): 0.99 for group in ("both", "fine-tuned two")}
+    one = made({**AREAS, **tuned, **views}, strength={("MR", "both", "calibrated with the original"): 2.0})
     chosen = best.choose([one], list(one.scores))
     several = ("MR", "both", "calibrated with the original"), ("MR", "fine-tuned two", "calibrated with the original")
     assert chosen.beyond == [(("SR", model, "calibrated"), ("SR", "pruning_1e-07", "calibrated"))
-                             for model in ("pruning_0.6", "clustering_4")] + [several]
+                             for model in ("pruning_0.6", "clustering_4")] + [several, (
+                                 several[0], ("MR", "both", "calibrated on views"))]
+    assert not views.keys() & set(chosen.keys[0].values())
     measured = {"auc": [measure("auc", chosen.runs[0].scores, one.member, chosen.compared, 0)]}
-    found = best.summary(chosen, measured)["beyond controls"][-1]
+    found = best.summary(chosen, measured)["beyond controls"][-2]
     assert found["against"] == "MR of fine-tuned two, calibrated with the original"
     expected = auc(one.scores[several[0]], one.member) - auc(one.scores[several[1]], one.member)
     assert found["auc"]["mean"] == pytest.approx(expected) and expected > 0.2
