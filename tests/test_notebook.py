@@ -73,8 +73,8 @@ def test_it_opens_with_the_answer_and_closes_with_the_whole_table_of_the_version
             sr.attack_version(Run(layout), version, context, ["SR2 (RF)", "confidence"])
     shown = execute(layout)
     assert len(shown) == 19, shown[-1].said
-    assert shown[0].result is shown[1].result is None
-    answer = shown[2].result.data
+    assert [one.result for one in shown[:3]] == [None] * 3
+    answer = shown[3].result.data
     assert answer.startswith("**Best on one model ") and "with several" in answer
     closing, table = shown[18].displayed[-1].data["text/markdown"], shown[18].result
     assert answer.rstrip("*.") in closing and "controls" in closing
