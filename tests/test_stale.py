@@ -6,10 +6,11 @@ from functools import partial
 import numpy as np
 import pytest
 
+import CompLeakAudit
 import CompLeakNR
 import CompLeakSR
 import train
-from attacks import audit, classifiers, learned, learners, mr, nr, sr, train_based, twice
+from attacks import classifiers, learned, learners, mr, nr, sr, train_based, twice
 from attacks.attack import Context
 from attacks.saved import read_multi, read_result
 from clustering import clustering
@@ -27,7 +28,8 @@ PRUNED, CLUSTERED = Version("pruning", "0.6"), Version("clustering", "4")
 VERSIONS = (ORIGINAL, PRUNED, CLUSTERED)
 NAMES = ("metric_based_2", train_based.AGGREGATED, "RMIA", "RMIA (population)", *learned.KNOWLEDGE)
 
-COMMANDS = (train, prune, qat, clustering, CompLeakNR, CompLeakSR, mr, audit, ablation, claims, figures, report, tables)
+COMMANDS = (train, prune, qat, clustering, CompLeakNR, CompLeakSR, mr, CompLeakAudit, ablation, claims, figures, report,
+            tables)
 # A flag that changes what a command computes: its value is part of what the result says it was made from, or of the
 # run's settings and models', which other values of it are refused against.
 CHANGES_RESULTS = {
