@@ -5,6 +5,7 @@ from common.command import run
 from common.paths import ORIGINAL
 from common.seeds import derive_seed
 from data.augment import VIEWS
+from data.splits import POOLS
 from models.arguments import training_parser, training_request
 from models.making import run_worlds
 from models.networks import build
@@ -15,6 +16,9 @@ from models.training import Hooks, Session
 def main(argv=None):
     p = training_parser(__doc__, lr=0.1, epochs_flag="--epochs", epochs=100)
     p.add_argument("--train_size", type=int, default=None, help="members of each model (default: 2/3 of half the data)")
+    p.add_argument("--pools", choices=POOLS, default=None,
+                   help="disjoint: target and shadows draw from halves of the data that never meet; shared: every "
+                        "model from everything (default: the run's, or disjoint)")
     p.add_argument("--image_size", type=int, default=None, help="pictures are resized to this many pixels a side (32)")
     p.add_argument("--augment", action=BooleanOptionalAction, default=None,
                    help="random crop and flip in training, here and in every compression of these models (on)")

@@ -3,7 +3,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from attacks.signals import TARGET, draw_references, label_gap, out_references, reference_mean
+from attacks.signals import (
+    TARGET,
+    completed,
+    draw_references,
+    in_references,
+    label_gap,
+    out_references,
+    reference_mean,
+)
 from common.paths import OWN
 from common.seeds import derive_seed
 
@@ -21,15 +29,25 @@ def gaps(attacked, player, index, shown=None):
     """φ where one world's model is attacked on these pictures, and φ of the same version of its references.
 
     player: its place among the worlds, 0 the target; index [n]. The references are all other models that did not train
-    on the point, the target among them for a shadow, since a shadow is attacked on points that are none of the
-    target's. shown: as in `inputs.Answers.at`, for all models. Gives phi [n], of_references [n, r], usable [n, r] bool,
-    r models in the worlds' order.
+    on the point, the target among them for a shadow where pools are disjoint, since a shadow is then attacked on points
+    that are none of the target's. With shared pools the target is never one, and a point that all others trained on
+    takes those, less the mean member shift (`signals.completed`). shown: as in `inputs.Answers.at`, for all
+    models. Gives phi [n], of_references [n, r], usable [n, r] bool, r models in the worlds' order.
     """
     answers = [model.at(index, shown) for model in attacked.models]
     phi = np.stack([label_gap(logits, labels) for logits, labels, _ in answers], axis=1)
-    usable = out_references(np.stack([member for _, _, member in answers], axis=1), player, disjoint=True)
+    trained = np.stack([member for _, _, member in answers], axis=1)
+    usable = out_references(trained, player, attacked.disjoint)
+    of_references = phi
+    if not attacked.disjoint:
+        of_references, usable = completed(phi, usable, in_references(trained, player))
     others = np.arange(len(answers)) != player
-    return phi[:, player], phi[:, others], usable[:, others]
+    return phi[:, player], of_references[:, others], usable[:, others]
+
+
+def has_references(attacked, fewest=1):
+    """Whether a shadow that is attacked can have so many references: with shared pools the target is none."""
+    return len(attacked.shadows) - (not attacked.disjoint) >= fewest
 
 
 class Side(NamedTuple):
@@ -47,13 +65,13 @@ class Signals(NamedTuple):
 
 
 def signals_of(attacked, seed):
-    """The Signals of one version; references where every model answered every scored row.
+    """The Signals of one version; references where there are some and every model answered every scored row.
 
     A target's point draws as many of its references as a shadow's point has (`signals.draw_references`), the same ones
     for every version, so that what is fitted on the one meets its like in the other. seed int of the run.
     """
     shadows = attacked.shadows
-    if not asked(attacked.models, attacked.models):
+    if not (asked(attacked.models, attacked.models) and has_references(attacked)):
         phi = [label_gap(model.logits, model.labels) for model in attacked.models]
         return Signals(Side(phi[TARGET], None), Side(np.concatenate(phi[1:]), None))
     phi, of_references, usable = gaps(attacked, TARGET, attacked.target.index, attacked.target)

@@ -11,6 +11,7 @@ from common.errors import CompLeakError, UsageError
 from common.files import load_arrays
 from common.paths import ORIGINAL, Version
 from common.provenance import digest, identity
+from data.splits import DISJOINT
 from models import hints, protocol
 from models.crops import AUGMENTED, FILE, Crops, load_crops
 from models.queries import ASKED, Queries
@@ -76,11 +77,15 @@ class Identities(NamedTuple):
 
 @dataclass(frozen=True)
 class Attacked:
-    """One version as an attacker has it: the target's answers, and those of the shadows' same version."""
+    """One version as an attacker has it: the target's answers, and those of the shadows' same version.
+
+    disjoint: whether the target's pool and the shadows' never meet.
+    """
 
     version: Version
     target: Answers
     shadows: tuple
+    disjoint: bool = True
 
     @property
     def models(self):
@@ -123,7 +128,7 @@ def read_version(run, version, shadow_num=None):
     models = [_read_model(run, version, world) for world in worlds]
     _check_alike(run, version, [_recipe(run, version, world, model)
                                 for world, model in zip(worlds, models, strict=True)])
-    return Attacked(version, models[0], tuple(models[1:]))
+    return Attacked(version, models[0], tuple(models[1:]), run.split.pools == DISJOINT)
 
 
 def identities(run, version, shadow_num=None):

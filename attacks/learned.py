@@ -5,13 +5,14 @@ import numpy as np
 
 from attacks.attack import FITTED, REFERENCE, Scored
 from attacks.classifiers import equal_rows
-from attacks.games import asked
+from attacks.games import asked, has_references
 from attacks.learners import learn
 from common.seeds import derive_seed
 
 CONFIDENCE, CALIBRATED = "confidence", "calibrated"
 KNOWLEDGE = {CONFIDENCE: FITTED, CALIBRATED: REFERENCE}
-LACKING = f"{CALIBRATED} is left out: it needs every model's answers on all scored rows"
+LACKING = (f"{CALIBRATED} is left out: it needs every model's answers on all scored rows and, with shared pools, two "
+           "shadows")
 
 
 class Rows(NamedTuple):
@@ -26,7 +27,8 @@ def possible(attacked):
     """The learned attacks that these answers allow, names."""
     if not attacked.shadows:
         return []
-    return [CONFIDENCE, CALIBRATED] if asked(attacked.models, attacked.models) else [CONFIDENCE]
+    whole = asked(attacked.models, attacked.models) and has_references(attacked)
+    return [CONFIDENCE, CALIBRATED] if whole else [CONFIDENCE]
 
 
 def rows_of(attacked):

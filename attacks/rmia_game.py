@@ -4,7 +4,7 @@ from typing import NamedTuple
 import numpy as np
 
 from attacks.attack import REFERENCE, Attack, Scored
-from attacks.games import asked, gaps
+from attacks.games import asked, gaps, has_references
 from attacks.rmia import log_ratio, mirror, population_score
 from attacks.signals import TARGET, log_posterior
 from common.errors import CompLeakError
@@ -24,6 +24,8 @@ class Missing(NamedTuple):
 
 def missing(attacked):
     """What cannot be run, the Missing, where models made elsewhere were not asked all that is needed."""
+    if not has_references(attacked):
+        return Missing([RATIO, POPULATION], ["RMIA is left out: with shared pools it needs two shadows"])
     if not asked(attacked.shadows, [attacked.target]):
         return Missing([RATIO, POPULATION], ["RMIA is left out: it needs every shadow's answers on the target's scored "
                                              "rows"])

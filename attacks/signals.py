@@ -78,6 +78,23 @@ def in_references(trained, player):
     return usable
 
 
+def completed(phi, mask, others):
+    """A point without a model of one kind takes those of the other kind, less the mean difference of the two kinds.
+
+    Which models train on a point is random, so the kinds differ in the mean by training alone. Only shadows are read.
+
+    Args: phi [n,r], or [n,r,k] of k versions; mask [n,r] bool, the wanted kind (did not train on the point, say);
+        others [n,r] bool, the other kind.
+    Returns: phi [n,r] or [n,r,k] float64, mask [n,r] bool; a point with neither kind stays without.
+    """
+    phi, mask = np.array(phi, dtype=np.float64), np.asarray(mask).astype(bool)
+    moved = ~mask.any(1, keepdims=True) & others
+    if moved.any() and mask.any():
+        phi[moved] -= phi[others].mean(0) - phi[mask].mean(0)
+        mask = mask | moved
+    return phi, mask
+
+
 def reference_mean(values, usable):
     """r(x), the mean of a signal (φ, as a rule) over the references that a point may use.
 

@@ -10,6 +10,7 @@ from common.seeds import derive_seed
 
 FORMAT = 1
 SCORED_AT_MOST = 10_000
+DISJOINT, SHARED = POOLS = ("disjoint", "shared")
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class Split:
     """The target's and every shadow's world over one data set of n images (design: Data and splits).
 
     twins: rows of equal pictures that were kept together, a tuple for each content; empty where there are none, and in
-    splits older than this care.
+    splits older than this care. pools: DISJOINT, target and shadows draw from two halves that never meet; SHARED, every
+    model draws from everything, so that each row is a member of a share train_size / n of them.
     """
 
     n: int
@@ -45,6 +47,7 @@ class Split:
     target: World
     shadows: tuple
     twins: tuple = ()
+    pools: str = DISJOINT
 
     @property
     def worlds(self):
@@ -61,35 +64,42 @@ class Split:
     @property
     def fingerprint(self):
         """Names the data, the pools and the target's members; one more shadow does not change it."""
-        digest = hashlib.sha256(f"{self.data_fingerprint} {self.n} {self.seed} {self.train_size}".encode())
+        named = f"{self.data_fingerprint} {self.n} {self.seed} {self.train_size}"
+        digest = hashlib.sha256((named if self.pools == DISJOINT else f"{named} {self.pools}").encode())
         for rows in (self.target.members, self.target.non_members):
             digest.update(np.ascontiguousarray(rows, dtype="<i8").tobytes())
         return digest.hexdigest()[:16]
 
 
-def make_split(n, seed, shadow_num=1, train_size=None, data_fingerprint="", twins=()):
-    """Two disjoint pools of n // 2 images; the target takes one, every shadow a random split of the other.
+def make_split(n, seed, shadow_num=1, train_size=None, data_fingerprint="", twins=(), pools=DISJOINT):
+    """Who trains on what.
 
-    train_size is N, the members of each model (default two thirds of a pool). twins (`Dataset.twins`): rows of equal
+    DISJOINT: two pools of n // 2 images; the target takes one, every shadow a random split of the other. SHARED:
+    every model, the target too, takes a random split of all n images, independent of the others'.
+
+    train_size is N, the members of each model (default two thirds of n // 2). twins (`Dataset.twins`): rows of equal
     pictures, of which no model has one as a member and another not, and no two lie in different pools. Raises
     UsageError when the numbers leave no members, no non-members or no shadow, or twins no split of these sizes.
     """
-    pool = n // 2
-    train_size = 2 * pool // 3 if train_size is None else train_size
+    pool = n // 2 if pools == DISJOINT else n
+    train_size = 2 * (n // 2) // 3 if train_size is None else train_size
     if not 1 < train_size < pool:
         raise UsageError(f"--train_size {train_size}: a pool has {pool} images, choose 2 to {pool - 1}")
     if shadow_num < 1:
         raise UsageError(f"--shadow_num {shadow_num}: choose at least 1, attacks are fitted on shadows")
     sides = [train_size, pool - train_size]
     order = np.random.default_rng(derive_seed(seed, "pools")).permutation(n)
-    most = [*sides, max(sides), n - 2 * pool]  # a content in the attacker's pool has to fit into a side of each shadow
-    *target, others, _ = _fill(order, [*sides, pool, n - 2 * pool], twins, most)
+    if pools == SHARED:
+        target, others = _fill(order, sides, twins, sides), np.arange(n)
+    else:
+        most = [*sides, max(sides), n - 2 * pool]  # a content in the attacker's pool has to fit into a side of a shadow
+        *target, others, _ = _fill(order, [*sides, pool, n - 2 * pool], twins, most)
     shadows = []
     for i in range(shadow_num):
         rows = np.random.default_rng(derive_seed(seed, "shadow", i)).permutation(others)
         shadows.append(make_world(f"shadow_{i}", np.concatenate(_fill(rows, sides, twins, sides)), train_size))
     split = Split(n, seed, train_size, data_fingerprint, make_world("target", np.concatenate(target), train_size),
-                  tuple(shadows), tuple(tuple(map(int, rows)) for rows in twins))
+                  tuple(shadows), tuple(tuple(map(int, rows)) for rows in twins), pools)
     check_disjoint(split)
     check_together(split)
     return split
@@ -127,14 +137,14 @@ def make_world(name, rows, train_size):
 
 
 def check_disjoint(split):
-    """Raises CompLeakError when an image is in both pools, or a member and a non-member of one model."""
+    """Raises CompLeakError when an image is a member and a non-member of one model, or in both disjoint pools."""
     pool = np.sort(_pool(split.target))
     for world in split.worlds:
         rows = np.sort(_pool(world))  # sorted: the images of an audit may have numbers up to 2**62
         if (rows[1:] == rows[:-1]).any() or rows[0] < 0 or rows[-1] >= split.n:
             raise CompLeakError(f"split: {world.name} has an image twice, or one outside the {split.n} of the data")
         nearest = pool[np.minimum(np.searchsorted(pool, rows), len(pool) - 1)]
-        if world is not split.target and (nearest == rows).any():
+        if split.pools == DISJOINT and world is not split.target and (nearest == rows).any():
             raise CompLeakError(f"split: {world.name} shares images with the target's pool")
 
 
@@ -163,7 +173,8 @@ def to_json(split):
     twins = [list(rows) for rows in split.twins]
     return {"format": FORMAT, "n": split.n, "seed": split.seed, "train_size": split.train_size,
             "data_fingerprint": split.data_fingerprint, "fingerprint": split.fingerprint, "worlds": worlds,
-            **({"twins": twins} if twins else {}), "checksum": _checksum(worlds, twins)}
+            **({"twins": twins} if twins else {}), **({"pools": split.pools} if split.pools != DISJOINT else {}),
+            "checksum": _checksum(worlds, twins)}
 
 
 def _checksum(worlds, twins):
@@ -180,7 +191,7 @@ def from_json(saved):
         worlds.append(make_world(name, np.concatenate([members, non_members]), len(members)))
     twins = saved.get("twins", [])
     split = Split(saved["n"], saved["seed"], saved["train_size"], saved["data_fingerprint"], worlds[0],
-                  tuple(worlds[1:]), tuple(map(tuple, twins)))
+                  tuple(worlds[1:]), tuple(map(tuple, twins)), saved.get("pools", DISJOINT))
     check_disjoint(split)
     if split.fingerprint != saved["fingerprint"] or _checksum(saved["worlds"], twins) != saved["checksum"]:
         raise CompLeakError("split: the file was changed after it was written (its fingerprint does not match)")

@@ -17,7 +17,8 @@ class Settings:
     """What every stage of a run has in common.
 
     image_size in pixels a side; train_size: members of each model; augment: random crop and flip in training;
-    bfloat16: arithmetic of training, None where no model was trained; outputs: of an audit, which answers were read.
+    pools: those of the split; bfloat16: arithmetic of training, None where no model was trained; outputs: of an audit,
+    which answers were read.
     """
 
     seed: int = 0
@@ -26,6 +27,7 @@ class Settings:
     image_size: int | None = 32
     augment: bool | None = True
     protocol: str = protocol.SOUND
+    pools: str = splits.DISJOINT
     bfloat16: bool | None = None
     data_label: str = ""
     classes: tuple = ()
@@ -55,7 +57,7 @@ class Settings:
                       "classes": tuple(values["classes"]), "data_dir": data_dir})
 
 
-GIVEN = ("seed", "shadow_num", "train_size", "image_size", "augment", "protocol")  # settings that have flags
+GIVEN = ("seed", "shadow_num", "train_size", "image_size", "augment", "protocol", "pools")  # settings that have flags
 
 
 class Run:

@@ -81,7 +81,8 @@ def open_stage(request, create=False):
         raise UsageError(f"--num_cls {request.num_cls}: {settings.data_label} has {len(settings.classes)} classes")
     of = (len(data.labels), data.fingerprint, data.twins) if data else (
         run.split.n, run.split.data_fingerprint, run.split.twins)
-    split = splits.make_split(of[0], settings.seed, settings.shadow_num, settings.train_size, *of[1:])
+    split = splits.make_split(of[0], settings.seed, settings.shadow_num, settings.train_size, *of[1:],
+                              pools=settings.pools)
     if begun and run.split.fingerprint != split.fingerprint:
         raise CompLeakError(f"{run.path} was changed after it was written: train in another --run_dir")
     settings, choices = replace(settings, train_size=split.train_size), settings.choices

@@ -50,7 +50,7 @@ ATTACKS = SHARED | {
     "--compress_degree": (["0.9", "0.6"], ["4", "int8", "0.9 0.9", "nan"]),
 }
 TRAIN = {"--image_size": (["8"], ["7", "9", "-8", "x"]), "--train_size": (["40"], ["1", "2", "898", "-1"]),
-         "--no-augment": ([], [None]), "--epochs": (["6", "1"], SIZES[:-1])}
+         "--no-augment": ([], [None]), "--pools": (["disjoint"], ["shared", "x"]), "--epochs": (["6", "1"], SIZES[:-1])}
 PRUNE = {"--prune_sparsity": (["0.9", "0.5"], ["0", "1", "nan", "0.9 2", "1e-9", "x"]),
          "--prune_epochs": (["2", "1"], SIZES[:-1])}
 QAT = {"--degree": (["int8"], ["int4", "8"]), "--quantized_epochs": (["3", "1"], SIZES[:-1])}

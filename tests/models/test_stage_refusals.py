@@ -46,7 +46,8 @@ def state(layout):
     return {path: path.read_bytes() for path in Path(layout.run_dir).rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("flags", [["--seed", "5"], ["--train_size", "20"], ["--image_size", "9"], ["--no-augment"]])
+@pytest.mark.parametrize("flags", [["--seed", "5"], ["--train_size", "20"], ["--image_size", "9"], ["--no-augment"],
+                                   ["--pools", "shared"]])
 def test_train_does_not_replace_the_models_of_another_run(layout, flags):
     before = state(layout)
     with pytest.raises(UsageError, match=f"{flags[0].replace('--no-', '--')}.*: the run in .* has .*another --run_dir"):
