@@ -98,7 +98,7 @@ def _settings(stage, version, world):
     if version == ORIGINAL:
         return settings, None
     if not stage.recipe.epochs:
-        settings["calibration"] = TECHNIQUES[version.technique].calibration
+        settings |= {"epochs": None, "calibration": TECHNIQUES[version.technique].calibration}
     path = layout.file(ORIGINAL, world.name, "weights.pt")
     with stage.run.mending(ORIGINAL):
         parent = read_weights(path)
