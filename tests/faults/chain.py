@@ -15,7 +15,7 @@ import tqdm
 import CompLeakNR
 import CompLeakSR
 import train
-from attacks import classifiers, mr, mr_network, samia
+from attacks import classifiers, groups, mr, mr_network, samia
 from clustering import clustering
 from common import command, files
 from common.paths import Version
@@ -92,7 +92,7 @@ def shrink(put=setattr):
     put(training, "SAVE_EVERY", 0.05)
     put(samia, "train_samia", partial(samia.train_samia, epochs=5))
     put(mr_network, "train_multi", partial(mr_network.train_multi, epochs=5))
-    put(mr, "paper_groups", lambda: {"pruned + int8": VERSIONS[:2], "all": VERSIONS})
+    put(groups, "paper_groups", lambda: {"pruned + int8": VERSIONS[:2], "all": VERSIONS})
 
 
 def run_commands(run_dir, commands=COMMANDS):
