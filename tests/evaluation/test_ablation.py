@@ -162,8 +162,7 @@ def test_results_of_other_groups_stay(ablated):
 
 def test_mr_takes_all_versions_where_they_fill_no_group(ablated, monkeypatch):
     run, taken = Run(ablated[0]), []
-    monkeypatch.setattr("attacks.groups.paper_groups",
-                        lambda: {"pruned four": [Version("pruning", d) for d in ("0.6", "0.7")]})
+    monkeypatch.setattr("attacks.groups.paper_groups", lambda: {"pruned four": [PRUNED, Version("pruning", "0.7")]})
     monkeypatch.setattr(mr, "attack_groups", lambda *args: taken.append(args[2]))
     monkeypatch.setattr(ablation.sr, "attack_version", lambda *args, **more: None)
     pair = [PRUNED, Version("quantization", "int8")]
@@ -183,8 +182,7 @@ def test_versions_that_fill_no_group_are_attacked_beside_a_run_that_has_groups(a
     layout, other = (Layout(shutil.copytree(one.run_dir, tmp_path / one.run_dir.name), "digits", "resnet18")
                      for one in ablated)
     prune_small(layout.run_dir, "--prune_sparsity", "0.7")
-    monkeypatch.setattr("attacks.groups.paper_groups",
-                        lambda: {"pruned four": [Version("pruning", d) for d in ("0.6", "0.8")]})
+    monkeypatch.setattr("attacks.groups.paper_groups", lambda: {"pruned four": [PRUNED, Version("pruning", "0.8")]})
     before = of_groups(layout)
     ablation.main([*FLAGS, "--run_dir", str(layout.run_dir), "--choices", "in_sample_forests", "interpolated_tpr"])
     assert of_groups(layout) == before and before[0].keys() == names - groups
