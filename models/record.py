@@ -14,6 +14,7 @@ from models.weights import weights_file
 
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "scipy")  # whose versions are recorded
 LEVEL = 0.01  # of the tests of accuracies
+SLOW = 1e-3  # a learning rate below it may be too low, not too high
 
 
 def record(run, version, world, saved, seconds, device):
@@ -70,7 +71,9 @@ def learned_nothing(name, config, classes, scored):
     if not at_chance(config, classes, scored) and (loss is None or loss <= np.log(classes) + 1):
         return None
     found = f"accuracy {100 * config['accuracy_in']:.2f}%" + ("" if loss is None else f", loss {loss:.3g} nats")
-    cure = f"--lr {made['lr'] / 10:g}" if made.get("lr") else "a smaller --lr"
+    lr = made.get("lr")
+    slow = lr and lr < SLOW and loss is not None and loss <= np.log(classes) + 1  # hardly moved from knowing nothing
+    cure = f"--lr {10 * lr if slow else lr / 10:g}" if lr else "a smaller --lr"
     return (f"warning: {name} learned nothing ({found} on members, {100 / classes:.3g}% and {np.log(classes):.3g} nats "
             f"are chance): try {cure}, more --train_size or more epochs, with --retrain")
 

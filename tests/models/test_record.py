@@ -57,6 +57,13 @@ def test_the_warning_names_the_likely_cure(accuracy, loss, warns):
         assert "original target learned nothing" in line and "try --lr 0.01" in line and "\n" not in line
 
 
+@pytest.mark.parametrize(("lr", "loss", "cure"), [(1e-5, 2.31, "--lr 0.0001,"), (1e-5, 9.0, "--lr 1e-06,"),
+                                                  (0.01, 2.31, "--lr 0.001,")])
+def test_a_rate_that_moved_nothing_is_to_rise(lr, loss, cure):
+    config = {"accuracy_in": 0.1, "loss_in": loss, "settings": {"lr": lr}}
+    assert f"try {cure}" in learned_nothing("original target", config, 10, 200)
+
+
 def test_training_warns_at_its_end_and_only_where_nothing_was_learned(tmp_path, toy, capsys):
     train.main([*DIGITS, "--epochs", "2", "--lr", "20", "--run_dir", str(tmp_path / "bad")])
     said = capsys.readouterr().out
