@@ -75,6 +75,7 @@ def one_line(said):
 
 
 def _enter(log, body, args):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
     file = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o666)
     os.dup2(file, 1)
     os.dup2(file, 2)
