@@ -5,11 +5,11 @@ from torch import nn
 from common.errors import UsageError
 from models.networks.densenet import DENSENET121
 from models.networks.mobilenet import MOBILENETV2
-from models.networks.resnet import RESNET18, RESNET50
+from models.networks.resnet import RESNET18, RESNET18_HALF, RESNET50
 from models.networks.vgg import VGG16
 
-NETWORKS = {"resnet18": RESNET18, "resnet50": RESNET50, "vgg16": VGG16, "mobilenetv2": MOBILENETV2,
-            "densenet121": DENSENET121}
+NETWORKS = {"resnet18": RESNET18, "resnet18_half": RESNET18_HALF, "resnet50": RESNET50, "vgg16": VGG16,
+            "mobilenetv2": MOBILENETV2, "densenet121": DENSENET121}
 
 
 def build(name, num_classes, seed, width=1):

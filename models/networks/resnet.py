@@ -85,12 +85,13 @@ class ResNet(nn.Module):
         return self.fc(self.dropout(self.pool(x)))
 
 
-def _entry(blocks, block):
+def _entry(blocks, block, widths=(64, 128, 256, 512)):
     def build(num_classes, width=1):
-        return ResNet(num_classes, [scaled(channels, width) for channels in (64, 128, 256, 512)], blocks, block)
+        return ResNet(num_classes, [scaled(channels, width) for channels in widths], blocks, block)
 
     return Network(build, source="He et al., CVPR 2016")
 
 
 RESNET18 = _entry((2, 2, 2, 2), BasicBlock)
+RESNET18_HALF = _entry((2, 2, 2, 2), BasicBlock, (32, 64, 128, 256))
 RESNET50 = _entry((3, 4, 6, 3), Bottleneck)

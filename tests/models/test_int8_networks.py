@@ -13,7 +13,8 @@ from models.networks import NETWORKS, build
 from models.networks.rebuild import rebuild
 from models.networks.units import Average, Concat, Input, Norm, Sum
 
-SIZES = {"resnet18": 21, "resnet50": 54, "vgg16": 14, "mobilenetv2": 53, "densenet121": 121, "odd": 4}  # with weights
+SIZES = {"resnet18": 21, "resnet18_half": 21, "resnet50": 54, "vgg16": 14, "mobilenetv2": 53, "densenet121": 121,
+         "odd": 4}  # with weights
 AFFINE = {"densenet121": 58 + 3 + 1, "odd": 1}  # Norms after a concatenation: in layers, in transitions, at the end
 
 

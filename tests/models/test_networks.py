@@ -16,12 +16,14 @@ from models.networks.units import Norm
 
 # Parameters for 10 classes, as torchvision's models have them once `adapted` gave them a small stem and classifier.
 PARAMETERS = {"resnet18": 11_173_962, "resnet50": 23_520_842, "vgg16": 14_728_266, "mobilenetv2": 2_236_682,
-              "densenet121": 6_956_426}
-LAYERS = {"resnet18": 21, "resnet50": 54, "vgg16": 14, "mobilenetv2": 53, "densenet121": 121}
+              "densenet121": 6_956_426, "resnet18_half": 2_797_610}
+LAYERS = {"resnet18": 21, "resnet18_half": 21, "resnet50": 54, "vgg16": 14, "mobilenetv2": 53, "densenet121": 121}
 
 
 def adapted(name):
     """torchvision's network for 10 classes of 32×32 pictures: a small stem, and VGG's classifier a single layer."""
+    if name == "resnet18_half":  # which torchvision has not
+        return ResNet(10, widths=(32, 64, 128, 256)).eval()
     torchvision_name = {"vgg16": "vgg16_bn", "mobilenetv2": "mobilenet_v2"}.get(name, name)
     with torch.device("meta"):  # its own first weights are not needed
         model = getattr(theirs, torchvision_name)(num_classes=10, weights=None)
