@@ -5,10 +5,8 @@ import numpy as np
 
 from attacks import classifiers
 from attacks.samia import train_samia
-from benchmarks.common import Row, parse, parser, rounded, save
-from benchmarks.nr_sr import measure
-from common.command import positive, run
-from common.device import choose_device
+from benchmarks.common import Row, command
+from benchmarks.nr_sr import measure_stages
 from common.paths import Version
 from data import splits
 
@@ -28,39 +26,30 @@ def samia_epoch(rows, device):
     return time.perf_counter() - began
 
 
-def main(argv=None):
-    p = parser(__doc__)
-    p.add_argument("--rows", type=positive(int, least=120), nargs="+", default=[5_000, 10_000, 20_000, 40_000],
-                   help="rows a world, each twice the one before (default: 5000 10000 20000 40000)")
-    p.add_argument("--shadows", type=positive(int), nargs="+", default=[1, 2, 4, 8],
-                   help="shadows (default: 1 2 4 8)")
-    p.add_argument("--trees", type=positive(int), default=50,
-                   help="trees a forest, which change no ratio of forests (default: 50; attacks use 500)")
-    args = parse(p, argv)
-    device = choose_device(args.device)
+def measure(device, rows=(5_000, 10_000, 20_000, 40_000), shadows=(1, 2, 4, 8), trees=50):
+    """rows a world, each twice the one before; trees a forest, of the attacks' 500: they change no ratio of forests."""
     # A run scores 20,000 rows a world at most, and its forests have more trees.
-    usual, classifiers.TREES = (classifiers.TREES, splits.SCORED_AT_MOST), args.trees
-    splits.SCORED_AT_MOST = max(args.rows) // 2
+    usual, classifiers.TREES = (classifiers.TREES, splits.SCORED_AT_MOST), trees
+    splits.SCORED_AT_MOST = max(rows) // 2
     try:
-        samia_epoch(args.rows[0], device)
-        by_rows = {n: {**measure(PRUNED, n // 2, device), "SAMIA": samia_epoch(n, device)} for n in args.rows}
-        by_shadows = {k: measure(PRUNED, args.rows[0] // 2, device, k)["all"] for k in args.shadows}
+        samia_epoch(rows[0], device)
+        by_rows = {n: {**measure_stages(PRUNED, n // 2, device), "SAMIA": samia_epoch(n, device)} for n in rows}
+        by_shadows = {k: measure_stages(PRUNED, rows[0] // 2, device, k)["all"] for k in shadows}
     finally:
         classifiers.TREES, splits.SCORED_AT_MOST = usual
     doubled = {f"{n} → {m} rows": {stage: by_rows[m][stage] / some for stage, some in by_rows[n].items()
                                    if by_rows[m][stage] >= SMALL}
-               for n, m in zip(args.rows, args.rows[1:], strict=False)}
-    each = {k: some / by_shadows[args.shadows[0]] * args.shadows[0] / k for k, some in by_shadows.items()}
+               for n, m in zip(rows, rows[1:], strict=False)}
+    each = {k: some / by_shadows[shadows[0]] * shadows[0] / k for k, some in by_shadows.items()}
     ratios = [ratio for stages in doubled.values() for ratio in stages.values()]  # none where all stages are too short
     worst = max(ratios, default=0.0)
     text = "; ".join(f"{step}: " + ", ".join(f"{stage} {ratio:.2f} ×" for stage, ratio in stages.items())
                      for step, stages in doubled.items())
     text += "; shadows: " + ", ".join(f"{k}: {k * ratio:.2f} ×" for k, ratio in each.items())
-    save(ROW, args, device, text, bool(ratios) and worst <= GOAL and max(each.values()) <= 1.1,
-         {"seconds_by_rows": {n: rounded(some) for n, some in by_rows.items()}, "worst_doubling": round(worst, 3),
-          "seconds_by_shadows": rounded(by_shadows)},
-         {"trees": args.trees, "samia_epochs": 1, "shadows_at_rows": args.rows[0], "stages_shown_from_s": SMALL})
+    return (text, bool(ratios) and worst <= GOAL and max(each.values()) <= 1.1,
+            {"seconds_by_rows": by_rows, "worst_doubling": worst, "seconds_by_shadows": by_shadows},
+            {"trees": trees, "samia_epochs": 1, "shadows_at_rows": rows[0], "stages_shown_from_s": SMALL})
 
 
 if __name__ == "__main__":
-    run(main)
+    command(__doc__, measure, ROW)

@@ -1,10 +1,8 @@
 """k-means of every layer of ResNet-18 against scikit-learn on the largest, and its inertia against the optimum."""
 import numpy as np
-import torch
 from sklearn.cluster import KMeans
 
-from benchmarks.common import Row, fastest, parse, parser, rounded, save
-from common.command import positive, run
+from benchmarks.common import Row, command, fastest
 from common.errors import CompLeakError
 from models.compression.clustering import kmeans_1d, nearest
 from models.networks import build, compressible_layers
@@ -31,16 +29,11 @@ def exact(values, k):
     return kmeans1d.cluster(values, k).centroids
 
 
-def main(argv=None):
-    p = parser(__doc__, device=None)
-    p.add_argument("--k", type=positive(int, least=2), default=16, help="centroids a layer (default: 16)")
-    p.add_argument("--largest", type=positive(int, least=100), default=None,
-                   help="use only so many weights of each layer (default: all)")
-    args = parse(p, argv)
-    k = args.k
+def measure(device, k=16, most=None):
+    """k centroids a layer; most: weights of each layer that are used, None for all."""
     # Trained weights have heavier tails than the normal ones that training starts from.
     rng = np.random.default_rng(0)
-    layers = [0.02 * rng.standard_t(5, layer.weight.numel()).astype(np.float32)[: args.largest]
+    layers = [0.02 * rng.standard_t(5, layer.weight.numel()).astype(np.float32)[: most]
               for layer in compressible_layers(build("resnet18", 10, seed=0)).values()]
     largest = max(layers, key=len)
     found = {}
@@ -56,15 +49,15 @@ def main(argv=None):
     optimum = inertia(largest.astype(np.float64), exact(largest, k))
     excess = {name: inertia(largest.astype(np.float64), c) / optimum - 1 for name, c in found.items()}
     ratio = taken["scikit-learn"] / taken["ours"]
-    save(ROW, args, torch.device("cpu"),
-         f"{ratio:.1f} × ({taken['ours']:.3f} s; scikit-learn {taken['scikit-learn']:.2f} s), inertia "
-         f"{100 * excess['ours']:.4f}% above the optimum (scikit-learn {100 * excess['scikit-learn']:.2f}%); all "
-         f"layers {taken['all layers']:.2f} s", ratio >= GOAL and excess["ours"] <= EXCESS,
-         rounded({"ratio": ratio, **{f"{name}_s": s for name, s in taken.items()},
-                  **{f"{name}_excess_inertia": e for name, e in excess.items()}}),
-         {"k": k, "weights": sum(map(len, layers)), "largest_layer": len(largest),
-          "drawn_from": "Student's t, 5 degrees of freedom"})
+    text = (f"{ratio:.1f} × ({taken['ours']:.3f} s; scikit-learn {taken['scikit-learn']:.2f} s), inertia "
+            f"{100 * excess['ours']:.4f}% above the optimum (scikit-learn {100 * excess['scikit-learn']:.2f}%); all "
+            f"layers {taken['all layers']:.2f} s")
+    return (text, ratio >= GOAL and excess["ours"] <= EXCESS,
+            {"ratio": ratio, **{f"{name}_s": s for name, s in taken.items()},
+             **{f"{name}_excess_inertia": e for name, e in excess.items()}},
+            {"k": k, "weights": sum(map(len, layers)), "largest_layer": len(largest),
+             "drawn_from": "Student's t, 5 degrees of freedom"})
 
 
 if __name__ == "__main__":
-    run(main)
+    command(__doc__, measure, ROW)

@@ -2,17 +2,14 @@
 import tempfile
 from pathlib import Path
 
-import torch
-
 from attacks.calibrated import mr_sets, nr_sets, sr_sets
 from attacks.games import signals_of
 from attacks.groups import paper_groups
 from attacks.inputs import read_version
 from attacks.learned import rows_of
 from attacks.learners import learn
-from benchmarks.common import Row, parse, parser, rounded, save, seconds
+from benchmarks.common import Row, command, seconds
 from benchmarks.made_up import write_run
-from common.command import positive, run
 from common.paths import ORIGINAL
 from models.compression import paper_versions
 from models.run import Run
@@ -40,22 +37,19 @@ def learned_sets(layout):
     return found, rows_of(attacked)
 
 
-def main(argv=None):
-    p = parser(__doc__, device=None)
-    p.add_argument("--scored", type=positive(int, least=60), default=10_000,
-                   help="members, and as many non-members, a world (default: 10000, the most that are scored)")
-    args = parse(p, argv)
+def measure(device, scored=10_000):
+    """scored: members, and as many non-members, a world."""
     with tempfile.TemporaryDirectory() as folder:
-        sets, rows = learned_sets(write_run(Path(folder), paper_versions(), args.scored))
+        sets, rows = learned_sets(write_run(Path(folder), paper_versions(), scored))
 
     def networks():
         for shadow, target in sets:  # one attack after the other: that is how NR, SR and MR ask
             learn({"one": shadow}, rows.member, {"one": target}, 0, rows.groups, ["nets"], twins=rows.twins)
 
     taken = seconds(networks)
-    save(ROW, args, torch.device("cpu"), f"{taken:.0f} s ({len(sets)} attacks, {taken / len(sets):.1f} s each)",
-         taken <= GOAL, rounded({"all_s": taken}), {"attacks": len(sets), "scored": args.scored})
+    return (f"{taken:.0f} s ({len(sets)} attacks, {taken / len(sets):.1f} s each)", taken <= GOAL, {"all_s": taken},
+            {"attacks": len(sets), "scored": scored})
 
 
 if __name__ == "__main__":
-    run(main)
+    command(__doc__, measure, ROW)

@@ -8,9 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch.nn import functional as F
 
-from benchmarks.common import Row, parse, parser, rounded, save, seconds
+from benchmarks.common import Row, command, seconds
 from benchmarks.training import new_model
-from common.command import positive, run
 from common.errors import CompLeakError
 from common.threads import CHOICES
 
@@ -58,26 +57,21 @@ def busy(processes):
             worker.wait()
 
 
-def main(argv=None):
-    p = parser(__doc__, device=None)
-    p.add_argument("--steps", type=positive(int), default=10, help="steps timed each time (default: 10)")
-    p.add_argument("--spinning_steps", type=positive(int), default=2,
-                   help="of spinning threads beside busy processes, which may take a minute (default: 2)")
-    p.add_argument("--batch_size", type=positive(int, least=2), default=128, help="pictures a step (default: 128)")
-    args = parse(p, argv)
-    taken = {"idle_s": in_process(args.steps, args.batch_size, {})[0],
-             "idle_spinning_s": in_process(args.steps, args.batch_size, SPINNING)[0]}
+def measure(device, count=10, spinning_count=2, batch_size=128):
+    """count: steps timed each time; spinning_count: of threads that spin beside busy processes, a minute perhaps."""
+    taken = {"idle_s": in_process(count, batch_size, {})[0],
+             "idle_spinning_s": in_process(count, batch_size, SPINNING)[0]}
     with busy(BUSY):
-        taken["loaded_s"] = in_process(args.steps, args.batch_size, {})[1]
-        taken["loaded_spinning_s"] = in_process(args.spinning_steps, args.batch_size, SPINNING)[1]
+        taken["loaded_s"] = in_process(count, batch_size, {})[1]
+        taken["loaded_spinning_s"] = in_process(spinning_count, batch_size, SPINNING)[1]
     ratio, idle = taken["loaded_s"] / taken["idle_s"], taken["idle_s"] / taken["idle_spinning_s"]
     spinning = taken["loaded_spinning_s"] / taken["idle_spinning_s"]
-    save(ROW, args, torch.device("cpu"),
-         f"{ratio:.1f} × ({taken['idle_s']:.2f} → {taken['loaded_s']:.2f} s), where threads that spin take "
-         f"{spinning:.1f} ×; idle, {idle:.3f} of these", ratio <= GOAL and idle <= IDLE_GOAL,
-         rounded({"ratio": ratio, "idle_ratio": idle, "spinning_ratio": spinning, **taken}),
-         {"steps": args.steps, "batch_size": args.batch_size, "threads": THREADS, "busy": BUSY})
+    text = (f"{ratio:.1f} × ({taken['idle_s']:.2f} → {taken['loaded_s']:.2f} s), where threads that spin take "
+            f"{spinning:.1f} ×; idle, {idle:.3f} of these")
+    return (text, ratio <= GOAL and idle <= IDLE_GOAL,
+            {"ratio": ratio, "idle_ratio": idle, "spinning_ratio": spinning, **taken},
+            {"steps": count, "batch_size": batch_size, "threads": THREADS, "busy": BUSY})
 
 
 if __name__ == "__main__":
-    run(main)
+    command(__doc__, measure, ROW)

@@ -12,10 +12,9 @@ import torch
 
 from attacks import classifiers
 from attacks.samia import samia_score, train_samia
-from benchmarks.common import Row, parse, parser, rounded, save
+from benchmarks.common import Row, command
 from benchmarks.made_up import write_run
 from benchmarks.nr_sr import commands
-from common.command import positive, run
 from common.errors import CompLeakError
 from common.paths import Layout, Version
 
@@ -52,19 +51,12 @@ def peak(classes, scored, trees):
     return float(done.stdout)
 
 
-def main(argv=None):
-    p = parser(__doc__, device=None)
-    p.add_argument("--classes", type=positive(int, least=2), nargs="+", default=[100, 200],
-                   help="numbers of classes (default: 100 200)")
-    p.add_argument("--scored", type=positive(int, least=60), default=10_000,
-                   help="members, and as many non-members, a world (default: 10000, the most that are scored)")
-    p.add_argument("--trees", type=positive(int), default=classifiers.TREES, help="trees a forest (default: 500)")
-    args = parse(p, argv)
-    peaks = {classes: peak(classes, args.scored, args.trees) for classes in args.classes}
-    save(ROW, args, torch.device("cpu"), ", ".join(f"{some:.2f} GB ({classes})" for classes, some in peaks.items()),
-         max(peaks.values()) <= GOAL, rounded({f"{classes}_classes_gb": some for classes, some in peaks.items()}),
-         {"scored": args.scored, "trees": args.trees})
+def measure(device, classes=(100, 200), scored=10_000, trees=classifiers.TREES):
+    """classes: numbers of them; scored: members, and as many non-members, a world; trees a forest."""
+    peaks = {number: peak(number, scored, trees) for number in classes}
+    return (", ".join(f"{some:.2f} GB ({number})" for number, some in peaks.items()), max(peaks.values()) <= GOAL,
+            {f"{number}_classes_gb": some for number, some in peaks.items()}, {"scored": scored, "trees": trees})
 
 
 if __name__ == "__main__":
-    run(main)
+    command(__doc__, measure, ROW)

@@ -9,10 +9,8 @@ from pathlib import Path
 
 import CompLeakNR
 import CompLeakSR
-from benchmarks.common import Row, cuda_only, parse, parser, rounded, save, seconds
+from benchmarks.common import Row, command, seconds
 from benchmarks.made_up import write_run
-from common.command import positive, run
-from common.device import choose_device
 from common.paths import ORIGINAL, Version
 from models.compression import paper_versions
 
@@ -20,7 +18,7 @@ ONE_GOAL, ALL_GOAL = 45, 180
 ONE = Row("nr_sr", "NR + SR of one version, 10,000 + 10,000 points, both worlds, without SAMIA",
           f"≤ {ONE_GOAL} s on 2 CPU cores, the shadow's scores for MR included", "python -m benchmarks.nr_sr")
 ALL = Row("nr_sr_all", "NR + SR of all nine models, SAMIA included, one GPU with 16 cores", f"≤ {ALL_GOAL} s",
-          "python -m benchmarks.nr_sr --all --device cuda")
+          "python -m benchmarks.nr_sr --device cuda", device="cuda")
 # What is timed: functions (module, name) that do not call one another.
 STAGES = {"SAMIA": [("samia", "train_samia"), ("samia", "samia_score")],
           "forests fitted": [("classifiers", "fit_forest")],
@@ -42,7 +40,7 @@ def commands(layout, versions, device):
     return found
 
 
-def measure(versions, scored, device, shadow_num=1, sensitivity=False):
+def measure_stages(versions, scored, device, shadow_num=1, sensitivity=False):
     """{stage: seconds} of the commands on a made-up run; "all" is their sum, "the rest" what no stage accounts for."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         layout = write_run(Path(folder), versions, scored, shadow_num, sensitivity)
@@ -56,20 +54,15 @@ def measure(versions, scored, device, shadow_num=1, sensitivity=False):
     return {**stages, "the rest": total - sum(stages.values()), "all": total}
 
 
-def main(argv=None):
-    p = parser(__doc__)
-    p.add_argument("--all", action="store_true", help="all nine models with SAMIA, on a GPU")
-    p.add_argument("--scored", type=positive(int, least=60), default=10_000,
-                   help="members, and as many non-members, a world (default: 10000, the most that are scored)")
-    args = parse(p, argv, about=("device", "results", "all"))
-    row, goal = (ALL, ALL_GOAL) if args.all else (ONE, ONE_GOAL)
-    device = cuda_only(args.device, row) if args.all else choose_device(args.device)
-    versions = paper_versions() if args.all else [Version("pruning", "0.6")]
-    taken = measure(versions, args.scored, device, sensitivity=args.all)
+def measure(device, scored=10_000):
+    """On a GPU all nine models with SAMIA; scored: members, and as many non-members, a world."""
+    on_gpu = device.type == "cuda"
+    versions = paper_versions() if on_gpu else [Version("pruning", "0.6")]
+    taken = measure_stages(versions, scored, device, sensitivity=on_gpu)
     parts = ", ".join(f"{stage} {some:.1f}" for stage, some in taken.items() if stage != "all" and some >= 0.05)
-    save(row, args, device, f"{taken['all']:.0f} s ({parts})", taken["all"] <= goal, rounded(taken),
-         {"models": len(versions), "scored": args.scored, "samia": args.all})
+    return (f"{taken['all']:.0f} s ({parts})", taken["all"] <= (ALL_GOAL if on_gpu else ONE_GOAL), taken,
+            {"models": len(versions), "scored": scored, "samia": on_gpu})
 
 
 if __name__ == "__main__":
-    run(main)
+    command(__doc__, measure, ONE, ALL)

@@ -4,9 +4,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from attacks import networks, samia
-from benchmarks.common import Row, fastest, parse, parser, rounded, save
-from common.command import positive, run
-from common.device import choose_device
+from benchmarks.common import Row, command, fastest
 
 GOAL = 1.5
 ROW = Row("samia", "SAMIA's training, batch 128, 10 classes", f"≥ {GOAL} × a plain eager loop",
@@ -40,14 +38,10 @@ def plain_epoch(network, inputs, targets):
         optimiser.step()
 
 
-def main(argv=None):
-    p = parser(__doc__)
-    p.add_argument("--steps", type=positive(int), default=40, help="steps a repeat (default: 40)")
-    p.add_argument("--repeats", type=positive(int), default=7, help="repeats, of which the fastest counts (default: 7)")
-    args = parse(p, argv)
-    device = choose_device(args.device)
+def measure(device, steps=40, repeats=7):
+    """steps a repeat, of which the fastest counts."""
     generator = torch.Generator().manual_seed(0)
-    n, threads = args.steps * networks.BATCH, torch.get_num_threads()
+    n, threads = steps * networks.BATCH, torch.get_num_threads()
     posteriors, sensitivity = torch.rand(2, n, 10, generator=generator)
     labels, member = torch.arange(n) % 10, torch.arange(n) % 2 == 1
     inputs, targets = samia.tokens(posteriors, sensitivity, labels, device), member.long().to(device)
@@ -59,17 +53,16 @@ def main(argv=None):
 
     taken = fastest({
         "ours": lambda: samia.train_samia(posteriors, sensitivity, labels, member, 0, device, 1, progress=False),
-        "plain": lambda: plain_epoch(plain, inputs, targets), "plain, one thread": on_one_thread}, args.repeats)
-    step = {name: some / args.steps for name, some in taken.items()}
+        "plain": lambda: plain_epoch(plain, inputs, targets), "plain, one thread": on_one_thread}, repeats)
+    step = {name: some / steps for name, some in taken.items()}
     ratio, one = step["plain"] / step["ours"], step["plain, one thread"] / step["ours"]
     whole = step["ours"] * EPOCHS * -(-ROWS // networks.BATCH)
-    save(ROW, args, device,
-         f"{ratio:.2f} × with {threads} thread(s), {one:.2f} × with one ({1e3 * step['ours']:.1f} ms a step; "
-         f"{ROWS:,} rows and {EPOCHS} epochs would take {whole:.0f} s)", ratio >= GOAL,
-         rounded({"ratio": ratio, "ratio_one_thread": one, "whole_s": whole,
-                  **{f"{name}_s": some for name, some in step.items()}}),
-         {"steps": args.steps, "batch": networks.BATCH, "classes": 10, "repeats": args.repeats})
+    text = (f"{ratio:.2f} × with {threads} thread(s), {one:.2f} × with one ({1e3 * step['ours']:.1f} ms a step; "
+            f"{ROWS:,} rows and {EPOCHS} epochs would take {whole:.0f} s)")
+    figures = {"ratio": ratio, "ratio_one_thread": one, "whole_s": whole,
+               **{f"{name}_s": some for name, some in step.items()}}
+    return text, ratio >= GOAL, figures, {"steps": steps, "batch": networks.BATCH, "classes": 10, "repeats": repeats}
 
 
 if __name__ == "__main__":
-    run(main)
+    command(__doc__, measure, ROW)

@@ -5,10 +5,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-import torch
-
-from benchmarks.common import Row, fastest, parse, parser, rounded, save
-from common.command import positive, run
+from benchmarks.common import Row, command, fastest
 from common.errors import CompLeakError
 
 GOAL = 3
@@ -19,7 +16,7 @@ FINISHED = ["--dataset_name", "digits", "--model_name", "resnet18", "--image_siz
             "--train_size", "60", "--query_rows", "scored", "--no-sensitivity", "--device", "cpu"]
 
 
-def command(arguments, folder):
+def train(arguments, folder):
     """Run train.py in a process of its own; CompLeakError with its last line where it fails."""
     done = subprocess.run([sys.executable, ROOT / "train.py", *arguments], cwd=folder, capture_output=True, text=True,
                           env={**os.environ, "PYTHONPATH": str(ROOT)})
@@ -27,18 +24,15 @@ def command(arguments, folder):
         raise CompLeakError(f"train.py {' '.join(arguments)} failed: {done.stderr.strip().splitlines()[-1:]}")
 
 
-def main(argv=None):
-    p = parser(__doc__, device=None)
-    p.add_argument("--repeats", type=positive(int), default=3, help="repeats, of which the fastest counts (default: 3)")
-    args = parse(p, argv, about=("results", "repeats"))
+def measure(device, repeats=3):
+    """repeats: the fastest counts."""
     with tempfile.TemporaryDirectory() as folder:
         # The call that `fastest` does not count trains the models.
-        taken = fastest({"help_s": lambda: command(["--help"], folder),
-                         "finished_s": lambda: command([*FINISHED, "--run_dir", "run"], folder)}, args.repeats)
-    save(ROW, args, torch.device("cpu"),
-         f"--help {taken['help_s']:.1f} s, a finished stage {taken['finished_s']:.1f} s", max(taken.values()) <= GOAL,
-         rounded(taken), {"repeats": args.repeats})
+        taken = fastest({"help_s": lambda: train(["--help"], folder),
+                         "finished_s": lambda: train([*FINISHED, "--run_dir", "run"], folder)}, repeats)
+    return (f"--help {taken['help_s']:.1f} s, a finished stage {taken['finished_s']:.1f} s",
+            max(taken.values()) <= GOAL, taken, {"repeats": repeats})
 
 
 if __name__ == "__main__":
-    run(main)
+    command(__doc__, measure, ROW)

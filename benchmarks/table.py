@@ -1,4 +1,6 @@
 """The table of all benchmarks, from the JSON that they left: goal, measured, command."""
+from pathlib import Path
+
 from benchmarks import (
     artifact,
     clustered_step,
@@ -14,8 +16,8 @@ from benchmarks import (
     startup,
     training,
 )
-from benchmarks.common import FORMAT, parser
-from common.command import run
+from benchmarks.common import FORMAT, RESULTS
+from common.command import Parser, run
 from common.files import atomic, read_json
 from models.hints import mending
 
@@ -31,7 +33,7 @@ def table(folder):
         if path.exists():
             with mending(row.command):
                 record = read_json(path)
-            if record.get("format") == FORMAT and not record["trial"]:
+            if record.get("format") == FORMAT:
                 measured = f"{record['measured']}: **{'met' if record['met'] else 'missed'}**"
                 where = f"{record['machine']}, load {record['load_before']}, {record['date']}"
         lines.append(f"| {row.what} | {row.goal} | {measured} | {where} | `{row.command}` |")
@@ -39,7 +41,9 @@ def table(folder):
 
 
 def main(argv=None):
-    folder = parser(__doc__).parse_args(argv).results
+    p = Parser(description=__doc__)
+    p.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON (default: benchmarks/results)")
+    folder = p.parse_args(argv).results
     text = table(folder)
     with atomic(folder / "table.md") as beside:
         beside.write_text(text, encoding="utf-8")

@@ -1,15 +1,13 @@
 """The training loop against a bare loop on one fixed batch; its share of the matrix rate; several models at once."""
 import tempfile
-from functools import partial
 from pathlib import Path
 
 import torch
 from torch import multiprocessing
 from torch.nn import functional as F
 
-from benchmarks.common import Row, fastest, parse, parser, rounded, save, seconds
-from common.command import positive, run
-from common.device import choose_device, use_bfloat16
+from benchmarks.common import Row, command, fastest, seconds
+from common.device import use_bfloat16
 from common.errors import CompLeakError
 from data.augment import normalise
 from models.networks import build
@@ -21,7 +19,8 @@ WITHIN, SHARE = 0.9, 0.15
 CPU = Row("training_cpu", "training throughput on the CPU, ResNet-18, batch 128",
           "≥ 0.90 of a bare loop of forward, backward and step on a fixed batch", "python -m benchmarks.training")
 GPU = Row("training_gpu", "training throughput on a GPU, ResNet-18, batch 128, bf16, several models at once",
-          "≥ 15% of the measured bf16 matrix rate (stretch 25%)", "python -m benchmarks.training --device cuda")
+          "≥ 15% of the measured bf16 matrix rate (stretch 25%)", "python -m benchmarks.training --device cuda",
+          device="cuda")
 
 
 class NoProgress:
@@ -103,42 +102,29 @@ def at_once(models, steps, batch, device, bfloat16):
     return models * steps * batch / max(took.get() for _ in workers)
 
 
-def main(argv=None):
-    p = parser(__doc__)
-    p.add_argument("--steps", type=positive(int), default=None, help="steps a repeat (default: 20, on a GPU 150)")
-    p.add_argument("--batch_size", type=positive(int, least=2), default=128, help="pictures a step (default: 128)")
-    p.add_argument("--repeats", type=positive(int), default=3, help="repeats, of which the fastest counts (default: 3)")
-    p.add_argument("--models", type=positive(int), nargs="*", default=None,
-                   help="how many models to train at once (default: none, on a GPU 2 4 8)")
-    args = parse(p, argv, about=("device", "results", "repeats", "models"))
-    device = choose_device(args.device)
+def measure(device, steps=None, batch_size=128, repeats=3, models=None):
+    """steps a repeat (20, on a GPU 150), the fastest counts; models: how many at once (none, on a GPU 2, 4 and 8)."""
     on_gpu = device.type == "cuda"
-    steps, bfloat16 = args.steps or (150 if on_gpu else 20), use_bfloat16("auto", device, 32)
-    given = {"steps": steps, "batch": args.batch_size, "device": device, "bfloat16": bfloat16}
+    steps, bfloat16 = steps or (150 if on_gpu else 20), use_bfloat16("auto", device, 32)
+    given = {"steps": steps, "batch": batch_size, "device": device, "bfloat16": bfloat16}
     taken = fastest({"loop": epoch(new_model(device), Hooks(), **given), "bare": bare(new_model(device), **given)},
-                    args.repeats)
-    rate = {name: steps * args.batch_size / some for name, some in taken.items()}
+                    repeats)
+    rate = {name: steps * batch_size / some for name, some in taken.items()}
     peak = matrix_rate(device, bfloat16)
-    several = {n: at_once(n, **given) for n in ((2, 4, 8) if on_gpu and args.models is None else args.models or ())}
-    share = partial(share_of, peak)
+    several = {n: at_once(n, **given) for n in ((2, 4, 8) if on_gpu and models is None else models or ())}
+    share = {n: images * GFLOP * 1e9 / peak for n, images in {1: rate["loop"], **several}.items()}
     figures = {"ratio": rate["loop"] / rate["bare"], "images_per_s": rate["loop"], "bare_images_per_s": rate["bare"],
-               "matrix_gflop_per_s": peak / 1e9, "share_of_matrix_rate": share(rate["loop"]),
-               **{f"images_per_s_of_{n}_models": some for n, some in several.items()},
-               **{f"share_of_{n}_models": share(some) for n, some in several.items()}}
+               "matrix_gflop_per_s": peak / 1e9, "share_of_matrix_rate": share[1],
+               **{f"images_per_s_of_{n}_models": images for n, images in several.items()},
+               **{f"share_of_{n}_models": share[n] for n in several}}
     best = max(several, key=several.get, default=1)
-    top = several.get(best, rate["loop"])
-    text = (f"{figures['ratio']:.3f} of the bare loop; {rate['loop']:.0f} images/s, {100 * share(rate['loop']):.0f}% "
+    text = (f"{figures['ratio']:.3f} of the bare loop; {rate['loop']:.0f} images/s, {100 * share[1]:.0f}% "
             f"of the {'bf16' if bfloat16 else 'float32'} matrix rate ({peak / 1e9:,.0f} GFLOP/s)")
     if several:
-        text = f"{best} at once: {top:.0f} images/s, {100 * share(top):.1f}%; one: " + text
-    save(GPU if on_gpu else CPU, args, device, text,
-         share(top) >= SHARE if on_gpu else figures["ratio"] >= WITHIN, rounded(figures),
-         {"steps": steps, "batch_size": args.batch_size, "bfloat16": bfloat16, "repeats": args.repeats})
-
-
-def share_of(peak, images_per_s):
-    return images_per_s * GFLOP * 1e9 / peak
+        text = f"{best} at once: {several[best]:.0f} images/s, {100 * share[best]:.1f}%; one: " + text
+    return (text, share[best] >= SHARE if on_gpu else figures["ratio"] >= WITHIN, figures,
+            {"steps": steps, "batch_size": batch_size, "bfloat16": bfloat16, "repeats": repeats})
 
 
 if __name__ == "__main__":
-    run(main)
+    command(__doc__, measure, CPU, GPU)

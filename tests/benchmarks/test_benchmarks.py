@@ -1,6 +1,7 @@
 """benchmarks/: every script on tiny settings, and the table of what they leave."""
 import json
 import subprocess
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -27,9 +28,9 @@ from benchmarks import (
     table,
     training,
 )
+from benchmarks.common import benchmark
 from benchmarks.made_up import write_run
 from common.errors import CompLeakError, UsageError
-from common.files import read_json, write_json
 from common.metrics import auc
 from common.paths import ORIGINAL, Layout, Version
 from common.threads import CHOICES
@@ -37,17 +38,18 @@ from models.compression import paper_versions
 from models.run import Run
 
 TINY = {
-    rmia: ["--points", "40", "--population", "30", "--looped", "10"],
-    samia: ["--steps", "1", "--repeats", "1"],
-    clustered_step: ["--steps", "1", "--batch_size", "2", "--repeats", "1"],
-    training: ["--steps", "1", "--batch_size", "2", "--repeats", "1"],
-    nr_sr: ["--scored", "60"],
-    growth: ["--rows", "120", "240", "--shadows", "1", "2", "--trees", "40"],
-    disk: ["--scored", "60"],
-    loaded: ["--steps", "1", "--spinning_steps", "1", "--batch_size", "2"],
-    memory: ["--classes", "12", "--scored", "60", "--trees", "40"],
-    startup: ["--repeats", "1"],
-    learned: ["--scored", "60"],
+    rmia: {"points": 40, "population": 30, "looped": 10},
+    samia: {"steps": 1, "repeats": 1},
+    clustered_step: {"steps": 1, "batch_size": 2, "repeats": 1},
+    training: {"steps": 1, "batch_size": 2, "repeats": 1},
+    nr_sr: {"scored": 60},
+    growth: {"rows": (120, 240), "shadows": (1, 2), "trees": 40},
+    disk: {"scored": 60},
+    loaded: {"count": 1, "spinning_count": 1, "batch_size": 2},
+    memory: {"classes": (12,), "scored": 60, "trees": 40},
+    startup: {"repeats": 1},
+    learned: {"scored": 60},
+    kmeans: {"most": 3000, "k": 4},
 }
 
 
@@ -56,8 +58,9 @@ def few_trees(monkeypatch):
     monkeypatch.setattr(classifiers, "TREES", 40)
 
 
-def measured(script, folder, name):
-    script.main([*TINY[script], "--results", str(folder)])
+def measured(script, folder, name, **more):
+    row = next(row for row in table.ROWS if row.name == name)
+    benchmark("", partial(script.measure, **TINY[script], **more), [row], ["--results", str(folder)])
     return json.loads((folder / f"{name}.json").read_text())
 
 
@@ -70,14 +73,14 @@ def test_ratios_are_those_of_the_times_beside_them(tmp_path, script, name, fast,
     figures = record["figures"]
     assert min(figures.values()) > 0
     assert figures["ratio"] == pytest.approx(figures[plain] / figures[fast], rel=1e-2)
-    assert record["trial"] and record["command"] == f"python -m benchmarks.{script.__name__.split('.')[1]}"
+    assert record["command"] == f"python -m benchmarks.{script.__name__.split('.')[1]}"
     assert {"machine", "threads", "date", "versions", "settings", "load_before"} <= record.keys()
 
 
 def test_the_learners_networks_are_timed_for_every_learned_attack(tmp_path):
     record = measured(learned, tmp_path, "learned")
     # Twice 9 models, 8 pairs and 4 groups with and without the original.
-    assert record["settings"]["attacks"] == 2 * (9 + 8 + 2 * 4) and record["trial"] and record["figures"]["all_s"] > 0
+    assert record["settings"]["attacks"] == 2 * (9 + 8 + 2 * 4) and record["figures"]["all_s"] > 0
 
 
 def test_the_stages_of_nr_and_sr_add_up(tmp_path):
@@ -88,7 +91,7 @@ def test_the_stages_of_nr_and_sr_add_up(tmp_path):
 
 
 def test_samia_is_timed_where_there_are_sensitivities():
-    assert nr_sr.measure([ORIGINAL], 60, "cpu", sensitivity=True)["SAMIA"] > 0
+    assert nr_sr.measure_stages([ORIGINAL], 60, "cpu", sensitivity=True)["SAMIA"] > 0
 
 
 def test_the_commands_attack_every_model_alone_and_every_compressed_one_with_the_original():
@@ -102,8 +105,7 @@ def test_the_commands_attack_every_model_alone_and_every_compressed_one_with_the
 
 
 def test_several_models_train_at_once_in_processes_of_their_own(tmp_path):
-    training.main([*TINY[training], "--models", "2", "--results", str(tmp_path)])
-    record = json.loads((tmp_path / "training_cpu.json").read_text())
+    record = measured(training, tmp_path, "training_cpu", models=(2,))
     assert record["figures"]["images_per_s_of_2_models"] > 0 and record["measured"].startswith("2 at once")
     with pytest.raises(CompLeakError, match=r"1 model\(s\) at once failed"):
         training.at_once(1, steps=1, batch=0, device=torch.device("cpu"), bfloat16=False)
@@ -150,16 +152,16 @@ def test_memory_is_that_of_a_process_that_attacks(tmp_path):
 
 
 def test_startup_of_help_and_of_a_finished_stage(tmp_path, monkeypatch):
-    asked, command = [], startup.command
-    monkeypatch.setattr(startup, "command", lambda words, folder: asked.append(words))
+    asked, train = [], startup.train
+    monkeypatch.setattr(startup, "train", lambda words, folder: asked.append(words))
     figures = measured(startup, tmp_path, "startup")["figures"]
     assert 0 < figures["help_s"] and 0 < figures["finished_s"]
     assert asked == 2 * [["--help"], [*startup.FINISHED, "--run_dir", "run"]]
     with pytest.raises(CompLeakError, match="train.py --lr none failed"):
-        command(["--lr", "none"], tmp_path)
+        train(["--lr", "none"], tmp_path)
 
 
-def test_disk_weighs_packed_models_and_finished_runs(tmp_path, monkeypatch):
+def test_disk_weighs_packed_models(tmp_path, monkeypatch):
     some = [ORIGINAL, Version("pruning", "0.9"), Version("quantization", "int8")]
     monkeypatch.setattr(disk, "paper_versions", lambda: some)
     figures = measured(disk, tmp_path, "disk")["figures"]
@@ -167,18 +169,11 @@ def test_disk_weighs_packed_models_and_finished_runs(tmp_path, monkeypatch):
     # A pruned weight costs a bit, and four bytes where it stays; an int8 weight one byte.
     assert figures["models_mb"] == pytest.approx(2 * (44.8 + 11.2 * (1 / 8 + 0.1 * 4) + 11.2), abs=0.5)
     assert figures["models_mb"] < figures["all_mb"] < figures["models_mb"] + 1
-    (tmp_path / "run" / "results" / "x").mkdir(parents=True)
-    (tmp_path / "run" / "results" / "x" / "file").write_bytes(bytes(3_000_000))
-    disk.main(["--run_dir", str(tmp_path / "run"), "--results", str(tmp_path)])
-    assert json.loads((tmp_path / "disk.json").read_text())["figures"] == {"all_mb": 3.0}
-    with pytest.raises(UsageError, match="no results folder"):
-        disk.main(["--run_dir", str(tmp_path / "nothing"), "--results", str(tmp_path)])
 
 
 def test_kmeans_is_near_the_optimum(tmp_path):
     pytest.importorskip("kmeans1d")
-    kmeans.main(["--largest", "3000", "--k", "4", "--results", str(tmp_path)])
-    figures = json.loads((tmp_path / "kmeans.json").read_text())["figures"]
+    figures = measured(kmeans, tmp_path, "kmeans")["figures"]
     assert -1e-9 < figures["ours_excess_inertia"] < kmeans.EXCESS
 
 
@@ -191,23 +186,20 @@ def test_the_made_up_members_are_surer_and_the_compressed_model_resembles_its_or
     assert (original.logits.argmax(1) == pruned.logits.argmax(1)).mean() > 0.8
 
 
-@pytest.mark.parametrize("main", [artifact.main, lambda argv: nr_sr.main([*argv, "--all"])])
-def test_rows_about_a_gpu_say_so_on_a_cpu(tmp_path, main):
+def test_rows_about_a_gpu_say_so_on_a_cpu(tmp_path):
     with pytest.raises(UsageError, match="--device cuda"):
-        main(["--device", "cpu", "--results", str(tmp_path)])
+        benchmark("", artifact.measure, [artifact.ROW], ["--device", "cpu", "--results", str(tmp_path)])
     assert not list(tmp_path.iterdir())
 
 
-def test_a_failed_command_is_no_measurement(tmp_path, monkeypatch):
-    monkeypatch.setattr(artifact, "cuda_only", lambda *_: None)
+def test_a_failed_command_is_no_measurement():
     with pytest.raises(CompLeakError, match="nothing was measured"):
-        artifact.main(["--command", "false", "--results", str(tmp_path)])
+        artifact.measure("cuda", ["false"])
 
 
-def test_the_table_shows_full_measurements_and_names_the_command_of_the_others(tmp_path, capsys):
-    record = measured(rmia, tmp_path, "rmia")
+def test_the_table_shows_measurements_and_names_the_command_of_the_others(tmp_path, capsys):
     assert table.table(tmp_path).count("not measured") == len(table.ROWS) == 15
-    write_json(tmp_path / "rmia.json", {**read_json(tmp_path / "rmia.json"), "trial": False})
+    record = measured(rmia, tmp_path, "rmia")
     table.main(["--results", str(tmp_path)])
     text = (tmp_path / "table.md").read_text()
     assert text in capsys.readouterr().out
