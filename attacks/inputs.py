@@ -11,7 +11,6 @@ from common.errors import CompLeakError, UsageError
 from common.files import load_arrays
 from common.paths import ORIGINAL, Version
 from common.provenance import digest, identity
-from data.splits import DISJOINT
 from models import hints, protocol
 from models.crops import AUGMENTED, FILE, Crops, load_crops
 from models.queries import ASKED, Queries
@@ -128,7 +127,7 @@ def read_version(run, version, shadow_num=None):
     models = [_read_model(run, version, world) for world in worlds]
     _check_alike(run, version, [_recipe(run, version, world, model)
                                 for world, model in zip(worlds, models, strict=True)])
-    return Attacked(version, models[0], tuple(models[1:]), run.split.pools == DISJOINT)
+    return Attacked(version, models[0], tuple(models[1:]), run.split.apart(shadow_num))
 
 
 def identities(run, version, shadow_num=None):

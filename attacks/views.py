@@ -18,7 +18,7 @@ def read_views(run, attacked):
     if not all(path.exists() for path in paths):
         return []
     of_models = [_views_of(run, path, model) for path, model in zip(paths, attacked.models, strict=True)]
-    return [Attacked(Version("view", str(1 + number)), models[0], models[1:])
+    return [Attacked(Version("view", str(1 + number)), models[0], models[1:], attacked.disjoint)
             for number, models in enumerate(zip(*of_models, strict=False))]
 
 

@@ -1,5 +1,6 @@
 """Every path: where each version of a model, each result and each table of a run lies (appendix A.3.1)."""
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 
@@ -25,15 +26,31 @@ class Version:
 
 
 ORIGINAL = Version()
+TARGET = "target"  # the attacked world of a run, its shadows being shadow_0, shadow_1, …
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The folders of one run: results/, results_pruning/, … below run_dir."""
+    """The folders of one run: results/, results_pruning/, … below run_dir.
+
+    A run's own folder as_shadow_3 is the same run with shadow_3 attacked, every other world, the target too, being a
+    shadow: it holds results alone, and the models are the run's.
+    """
 
     run_dir: Path
     dataset: str
     model: str
+
+    @property
+    def attacked(self):
+        """The name of the world that plays the target."""
+        found = None if self.is_own else re.fullmatch(r"as_(shadow_\d+)", Path(self.run_dir).name)
+        return found[1] if found else TARGET
+
+    @property
+    def home(self):
+        """The Layout of the run that the models belong to."""
+        return self if self.attacked == TARGET else replace(self, run_dir=Path(self.run_dir).parent)
 
     def root(self, version=ORIGINAL):
         """The folder that holds target/, shadow_0/, … and the scores of one version."""
@@ -44,10 +61,10 @@ class Layout:
 
     def file(self, version, world, name):
         """One model's weights.pt, config.json, log.jsonl, progress.pt; queries.npz, crops.npz, sensitivity.npz."""
-        return self.root(version) / world / name
+        return self.home.root(version) / world / name
 
     def result(self, version, name):
-        """A file beside the target's folder: split.json, NR.json, SR.json, MR.json, their scores."""
+        """A file of the run (split.json) or of who is attacked in it: NR.json, SR.json, MR.json, their scores."""
         return self.root(version) / name
 
     @property
@@ -59,11 +76,11 @@ class Layout:
         """Whether the run holds answers of models made elsewhere (attacks/audit.py)."""
         return self.dataset == OWN.dataset
 
-    def present(self, world="target"):
+    def present(self, world=TARGET):
         """The versions whose target, or model of another world, is described here, by name."""
         found = [ORIGINAL] if self.file(ORIGINAL, world, "config.json").exists() else []
         prefix = f"{self.dataset}_{self.model}_"
-        for path in sorted(Path(self.run_dir).glob(f"results_*/{prefix}*/{world}/config.json")):
+        for path in sorted(Path(self.home.run_dir).glob(f"results_*/{prefix}*/{world}/config.json")):
             technique = path.parts[-4].removeprefix("results_")
             degree = path.parts[-3].removeprefix(prefix)
             if "_" not in degree:  # else it is a version of a network with a longer name

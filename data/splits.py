@@ -1,11 +1,12 @@
 """Who is a member of which model: pools, members and evaluation rows, derived from one seed."""
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from common.errors import CompLeakError, UsageError
+from common.paths import TARGET
 from common.seeds import derive_seed
 
 FORMAT = 1
@@ -61,12 +62,26 @@ class Split:
                 raise UsageError(f"--worlds {name}: this run has {', '.join(known)}")
         return tuple(world for world in self.worlds if not names or world.name in names)
 
+    def attacking(self, name):
+        """The same split with this world as the target and all others, in their order, as its shadows."""
+        others = tuple(world for world in self.worlds if world.name != name)
+        return replace(self, target=self.named([name])[0], shadows=others)
+
+    def apart(self, shadow_num=None):
+        """Whether the target's pool and those of its first shadow_num shadows never meet.
+
+        Disjoint pools are the first target's and all others': where a shadow is attacked, only the first target's is.
+        """
+        names = [world.name for world in self.worlds[:None if shadow_num is None else 1 + shadow_num]]
+        return self.pools == DISJOINT and (names[0] == TARGET or names[1:] == [TARGET])
+
     @property
     def fingerprint(self):
         """Names the data, the pools and the target's members; one more shadow does not change it."""
         named = f"{self.data_fingerprint} {self.n} {self.seed} {self.train_size}"
         digest = hashlib.sha256((named if self.pools == DISJOINT else f"{named} {self.pools}").encode())
-        for rows in (self.target.members, self.target.non_members):
+        target, = self.named([TARGET])
+        for rows in (target.members, target.non_members):
             digest.update(np.ascontiguousarray(rows, dtype="<i8").tobytes())
         return digest.hexdigest()[:16]
 

@@ -167,6 +167,8 @@ def open_sound(args):
     """The Runs in the --run_dir folders; UsageError for one that is not sound."""
     runs = [open_run(args, folder) for folder in args.run_dir]
     for run in runs:
+        if run.layout.home != run.layout:
+            raise UsageError(f"--run_dir {run.layout.run_dir}: name the run itself, {run.layout.home.run_dir}")
         if run.settings.protocol != protocol.SOUND:
             raise UsageError(f"--run_dir {run.layout.run_dir}: its protocol is {run.settings.protocol}; name a sound "
                              "run")

@@ -96,12 +96,12 @@ def _settings(run, results, groups):
 
 
 def check_together(evidence):
-    """Raises UsageError for runs of one seed, or of settings that differ in anything but the seed."""
+    """Raises UsageError for runs of one seed and target, or of settings that differ in anything but the seed."""
     first = evidence[0]
     for i, one in enumerate(evidence):
         folder, seed = one.run.layout.run_dir, one.run.settings.seed
         for other in evidence[:i]:
-            if other.run.settings.seed == seed:
+            if other.run.settings.seed == seed and other.run.layout.attacked == one.run.layout.attacked:
                 raise UsageError(f"--run_dir {other.run.layout.run_dir} {folder}: both have seed {seed}, so the second "
                                  "tells nothing new: name runs of different seeds (train.py --seed)")
         for where in [where for where in first.settings if where in one.settings]:

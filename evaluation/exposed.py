@@ -86,9 +86,9 @@ def _labels(run, data):
     classes = run.settings.classes
     if data is not None:
         return lambda index: classes[data.labels[index]]
-    if not run.layout.file(ORIGINAL, "target", "queries.npz").exists():
+    if not run.layout.file(ORIGINAL, run.layout.attacked, "queries.npz").exists():
         return lambda index: "-"
-    queries = run.queries(ORIGINAL, "target")
+    queries = run.queries(ORIGINAL, run.layout.attacked)
     return lambda index: classes[queries.labels[queries.rows(np.array([index]))[0]]]
 
 

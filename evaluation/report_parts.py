@@ -36,7 +36,7 @@ def stages(run, configs):
     """How each model of the target was made, a row a model: text."""
     rows = []
     for version, config in configs.items():
-        made, log = config["settings"], run.layout.file(version, "target", "log.jsonl")
+        made, log = config["settings"], run.layout.file(version, run.layout.attacked, "log.jsonl")
         seconds = pd.read_json(log, lines=True)["seconds"].sum() if log.exists() and log.stat().st_size else None
         rows.append([str(version), *(_or_dash(made.get(key)) for key in ("epochs", "lr", "batch_size")),
                      {True: "bfloat16", False: "float32"}.get(made.get("bfloat16"), "-"),

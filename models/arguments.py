@@ -27,9 +27,11 @@ def parser(description, several_runs=False, trains=False):
     where = "folder below which results/, results_pruning/, … lie"
     here, said = os.environ.get("COMPLEAK_RUN_DIR") or ".", "(default: what COMPLEAK_RUN_DIR names, or here)"
     if several_runs:
-        p.add_argument("--run_dir", nargs="+", default=[here], help=f"{where}; or several, of different seeds {said}")
+        p.add_argument("--run_dir", nargs="+", default=[here],
+                       help=f"{where}; or several, of different seeds or targets {said}")
     else:
-        p.add_argument("--run_dir", default=here, help=f"{where} {said}")
+        also = "" if trains else "; below it as_shadow_0 is the same run with shadow_0 attacked"
+        p.add_argument("--run_dir", default=here, help=f"{where}{also} {said}")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     p.add_argument("--seed", type=int, default=None, help="seed of every random choice (default: the run's, or 0)")
     p.add_argument("--protocol", default=None,

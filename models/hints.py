@@ -24,6 +24,7 @@ def training(layout, version=ORIGINAL):
     """The command that trains one version's models, or reads their answers where they were made elsewhere."""
     if layout.is_own:
         return audit(layout)
+    layout = layout.home
     technique = TECHNIQUES.get(version.technique)
     words = [technique.script if technique else "train.py", *flags(layout)]
     if technique:

@@ -87,7 +87,7 @@ def at_chance_lines(run, versions):
     """One line for each of these versions whose target knows its own members no better than by guessing."""
     lines = []
     for version in versions:
-        config = _old(run.layout.file(version, "target", "config.json"))
+        config = _old(run.layout.file(version, run.layout.attacked, "config.json"))
         if "accuracy_in" in config and at_chance(config, len(run.settings.classes), run.split.target.scored):
             lines.append(f"{version}: target at chance: nothing to find "
                          f"(accuracy {100 * config['accuracy_in']:.2f}% on members)")

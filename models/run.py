@@ -69,7 +69,7 @@ class Run:
     @property
     def path(self):
         """Where settings and split lie."""
-        return self.layout.result(ORIGINAL, "split.json")
+        return self.layout.home.result(ORIGINAL, "split.json")
 
     @cached_property
     def _saved(self):
@@ -87,7 +87,18 @@ class Run:
 
     @cached_property
     def split(self):
-        """The Split, checked for disjointness; FileError where it is missing or damaged."""
+        """The Split as whoever attacks this folder's target sees it, checked for disjointness.
+
+        FileError where it is missing or damaged, UsageError where there is no such world.
+        """
+        saved, name = self._whole_split, self.layout.attacked
+        if name not in [world.name for world in saved.worlds]:
+            raise UsageError(f"--run_dir {self.layout.run_dir}: this run has "
+                             f"{', '.join(world.name for world in saved.worlds)}, so choose as_{saved.worlds[-1].name}")
+        return saved.attacking(name)
+
+    @cached_property
+    def _whole_split(self):
         with hints.mending(lambda: hints.training(self.layout)):
             saved = self._saved  # one that is missing is not damaged
             try:
@@ -122,10 +133,10 @@ class Run:
         return not self.layout.is_own or setting == "NR" or (
             ORIGINAL in versions and bool(self.split.shadows) and len(versions) >= fewest)
 
-    def config(self, version, world="target"):
-        """What is recorded of one model: settings, accuracy, size."""
+    def config(self, version, world=None):
+        """What is recorded of one model, by default of the attacked one: settings, accuracy, size."""
         with self.mending(version):
-            return read_json(self.layout.file(version, world, "config.json"))
+            return read_json(self.layout.file(version, world or self.layout.attacked, "config.json"))
 
     def queries(self, version, world):
         """The Queries of one model."""

@@ -63,6 +63,9 @@ def open_stage(request, create=False):
     folder has one seed, one split and one arithmetic, and hours of work are not replaced for a flag. Shadows may be
     added, and models queried anew by another protocol.
     """
+    if request.layout.home != request.layout:
+        raise UsageError(f"--run_dir {request.layout.run_dir}: this folder is for attacks on "
+                         f"{request.layout.attacked}; models are made with --run_dir {request.layout.home.run_dir}")
     device, run = choose_device(request.device), Run(request.layout)
     begun = not create or (run.path.exists() and any(request.layout.root().glob("*/*.pt")))
     if begun:
