@@ -1,4 +1,7 @@
-"""How sure a number is: DeLong's variance for AUC, the stratified bootstrap for ACC and TPR, alone and paired."""
+"""How sure a number is: DeLong's variance for AUC, the stratified bootstrap for ACC and TPR, alone and paired.
+
+scores, member, rates and errors are as in common/metrics.py, and intervals are [low, high].
+"""
 import numpy as np
 from scipy.stats import norm, rankdata
 
@@ -14,18 +17,16 @@ ROUNDING = 1e-12
 
 
 def percentile_interval(replicates):
-    """The 95% percentile interval [low, high] of bootstrap replicates [r]."""
+    """The 95% percentile interval of bootstrap replicates [r]."""
     tail = 100 * (1 - CONFIDENCE) / 2
     return np.percentile(replicates, [tail, 100 - tail]).tolist()
 
 
 def normal_interval(value, error):
-    """The 95% interval [low, high] of a value with a normal standard error."""
+    """The 95% interval of a value with a normal standard error."""
     half_width = norm.isf((1 - CONFIDENCE) / 2) * error
     return [float(value - half_width), float(value + half_width)]
 
-
-# The bootstrap.
 
 def bootstrap_tpr(scores, member, fpr, rng, resamples):
     """TPR at an FPR in each of many stratified resamples, without drawing the resamples: [resamples].
@@ -34,8 +35,6 @@ def bootstrap_tpr(scores, member, fpr, rng, resamples):
     members above the (k+1)-th highest resampled non-member. Resampling n sorted non-members picks positions floor(n·U)
     with U uniform, and the (k+1)-th smallest of n uniform numbers is Beta(k+1, n−k); each resampled member is then
     above it independently. So two draws have the plain bootstrap's distribution exactly.
-
-    Args: scores [n], member [n] bool, fpr fraction below 1, rng numpy Generator.
     Source: order statistics of uniform numbers, David and Nagaraja, Order Statistics, 2003, section 2.1.
     """
     scores, member = checked(scores, member)
@@ -55,11 +54,8 @@ def bootstrap_acc(decisions, member, rng, resamples):
 
 
 def bootstrap(scores, member, decisions, seed, resamples=RESAMPLES):
-    """95% percentile intervals of ACC, TPR at 0.1% FPR and TPR at 1% FPR from stratified resamples.
+    """{"acc", "tpr", "tpr_1": 95% percentile interval} from stratified resamples; acc is None without decisions [n].
 
-    Args: scores [n], member [n] bool, decisions [n] bool or None where there are none, seed int.
-    Returns: {"acc", "tpr", "tpr_1"}, each [low, high] in fractions; "acc" is None without decisions.
-    Raises: CompLeakError as `checked`.
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3.
     """
     rng = np.random.default_rng(seed)
@@ -78,11 +74,8 @@ def resamples_of(member, rng, resamples):
 def paired_tprs(attacks, member, fpr, seed, resamples=RESAMPLES):
     """TPRs at an FPR of several attacks in the same stratified resamples of the points: [attacks, resamples].
 
-    A difference of two rows is the paired bootstrap of the two attacks. Only each attack's highest scores are looked
-    at, as many as the resamples need.
-
-    Args: attacks: list of scores [n]; member [n] bool; fpr fraction below 1; seed int.
-    Raises: CompLeakError as `checked`.
+    attacks: list of scores [n]. A difference of two rows is the paired bootstrap of the two attacks. Only each attack's
+    highest scores are looked at, as many as the resamples need.
     """
     rng, found = np.random.default_rng(seed), []
     sorted_sides = [_descending(*checked(scores, member)) for scores in attacks]
@@ -128,14 +121,10 @@ def _resampled_tpr(sides, of_members, of_non_members, allowed):
     return counted[above, np.arange(counted.shape[1])]
 
 
-# DeLong.
-
 def delong_components(scores, member):
     """Each member's share of non-members below it, and each non-member's share of members above it, half for ties.
 
-    Args: scores [n], member [n] bool.
-    Returns: [members], [non-members] float64; the mean of either is the AUC.
-    Raises: CompLeakError as `checked`, or with fewer than two members or non-members.
+    ([members], [non-members]) float64; the mean of either is the AUC. CompLeakError for fewer than two of a kind, too.
     Source: DeLong et al., Biometrics 1988; midranks as in Sun and Xu, IEEE SPL 2014.
     """
     scores, member = checked(scores, member)
@@ -157,7 +146,7 @@ def delong_variance(of_members, of_non_members):
 
 
 def auc_interval(scores, member):
-    """DeLong's 95% interval of the AUC, [low, high] in fractions, cut to 0–1; errors as `delong_components`."""
+    """DeLong's 95% interval of the AUC, cut to 0–1."""
     components = delong_components(scores, member)
     low, high = normal_interval(components[0].mean(), np.sqrt(delong_variance(*components)))
     return [max(0.0, low), min(1.0, high)]
@@ -180,14 +169,7 @@ def two_sided(difference, error):
 
 
 def delong(scores_a, scores_b, member):
-    """DeLong's paired test of two attacks' AUCs on the same points.
-
-    Where the difference has no variance, p is 1 if it is 0 (the same ranking twice) and 0 if it is not.
-
-    Args: scores_a [n], scores_b [n], member [n] bool.
-    Returns: {"difference" (a minus b, fraction), "standard_error", "p" (two-sided)}.
-    Raises: CompLeakError as `delong_components`.
-    """
+    """DeLong's paired test of two attacks' AUCs: {"difference" (a minus b), "standard_error", "p" (`two_sided`)}."""
     difference, variance = delong_difference(delong_components(scores_a, member), delong_components(scores_b, member))
     error = float(np.sqrt(variance))
     return {"difference": difference, "standard_error": error, "p": two_sided(difference, error)}

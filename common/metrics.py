@@ -1,5 +1,8 @@
-"""ACC, AUC and TPR at a low FPR: the only place that computes them (attacks/intervals.py says how sure they are)."""
+"""ACC, AUC and TPR at a low FPR: the only place that computes them (common/intervals.py says how sure they are).
 
+Everywhere scores [n] are real and high for members, member [n] is bool, and rates are fractions. What takes both raises
+CompLeakError where their lengths differ, a score is NaN, or all points are of one kind.
+"""
 import numpy as np
 from scipy.stats import rankdata
 
@@ -12,15 +15,7 @@ RESOLVABLE_NON_MEMBERS = 1000
 
 
 def checked(scores, member):
-    """Scores as float64 and membership as bool, or one clear error.
-
-    Infinite scores are allowed, since a probability of zero has an infinite loss and still has its place in
-    the order.
-
-    Args: scores [n] real, high for members; member [n] bool.
-    Returns: scores [n] float64, member [n] bool.
-    Raises: CompLeakError if the lengths differ, a score is NaN, or all points are of one kind.
-    """
+    """Scores as float64 and membership as bool; infinite scores are allowed, they have their place in the order."""
     scores = np.asarray(scores, dtype=np.float64)
     member = np.asarray(member).astype(bool)
     if scores.ndim != 1 or scores.shape != member.shape:
@@ -34,12 +29,7 @@ def checked(scores, member):
 
 
 def counts_by_score(scores, member):
-    """Members and non-members at each distinct score, highest score first.
-
-    Args: scores [n], member [n] bool.
-    Returns: values [g] float64 descending, members [g] int, non_members [g] int.
-    Raises: CompLeakError as `checked`.
-    """
+    """(values [g] float64, members [g], non-members [g]) at each distinct score, highest first."""
     scores, member = checked(scores, member)
     values, group = np.unique(scores, return_inverse=True)
     members = np.bincount(group[member], minlength=len(values))
@@ -48,12 +38,7 @@ def counts_by_score(scores, member):
 
 
 def roc(scores, member):
-    """The ROC curve, one point per distinct score, so tied scores are taken whole.
-
-    Args: scores [n], member [n] bool.
-    Returns: fpr [g+1], tpr [g+1], fractions, from (0, 0) to (1, 1).
-    Raises: CompLeakError as `checked`.
-    """
+    """The ROC curve (fpr [g+1], tpr [g+1]) from (0, 0) to (1, 1): a point a distinct score, so ties are taken whole."""
     _, members, non_members = counts_by_score(scores, member)
     tpr = np.concatenate([[0], np.cumsum(members)]) / members.sum()
     fpr = np.concatenate([[0], np.cumsum(non_members)]) / non_members.sum()
@@ -61,12 +46,7 @@ def roc(scores, member):
 
 
 def auc(scores, member):
-    """Area under the ROC curve: P(member above non-member), half for a tie.
-
-    Args: scores [n], member [n] bool.
-    Returns: float, fraction.
-    Raises: CompLeakError as `checked`.
-    """
+    """Area under the ROC curve: P(member above non-member), half for a tie."""
     scores, member = checked(scores, member)
     positives = int(member.sum())
     negatives = len(member) - positives
@@ -75,12 +55,9 @@ def auc(scores, member):
 
 
 def tpr_at_fpr(scores, member, fpr=LOW_FPR):
-    """Highest TPR among the thresholds whose FPR is at most `fpr`, without interpolation.
+    """Highest TPR among the thresholds whose FPR is at most `fpr`, not interpolated (Carlini et al., S&P 2022, II-C).
 
-    Args: scores [n], member [n] bool, fpr fraction.
-    Returns: float, fraction; 0 when even the highest score has too many non-members.
-    Raises: CompLeakError as `checked`.
-    Source: Carlini et al., S&P 2022, section II-C, for reporting TPR at a low FPR.
+    0 where even the highest score has too many non-members.
     """
     false_rates, true_rates = roc(scores, member)
     return float(true_rates[false_rates <= fpr].max())
@@ -89,7 +66,7 @@ def tpr_at_fpr(scores, member, fpr=LOW_FPR):
 def interpolated_tpr(scores, member, fpr=LOW_FPR):
     """TPR at exactly this FPR, linearly between the ROC's points, as the released protocol reads it.
 
-    Args, returns and raises as `tpr_at_fpr`. Along a tie it credits an attack with thresholds that it does not have.
+    Along a tie it credits an attack with thresholds that it does not have.
     """
     return float(np.interp(fpr, *roc(scores, member)))
 
@@ -97,7 +74,7 @@ def interpolated_tpr(scores, member, fpr=LOW_FPR):
 def percentile_tpr(scores, member, fpr=LOW_FPR):
     """Share of members strictly above the (1 − fpr) quantile of the non-members, as the released protocol reads RMIA's.
 
-    Args, returns and raises as `tpr_at_fpr`. The quantile lies between two non-members' scores.
+    The quantile lies between two non-members' scores.
     """
     scores, member = checked(scores, member)
     return float((scores[member] > np.quantile(scores[~member], 1 - fpr)).mean())
@@ -114,12 +91,7 @@ def resolvable(rate, non_members):
 
 
 def balanced_accuracy(decisions, member):
-    """Mean of the two classes' accuracies, which is the accuracy on a balanced set.
-
-    Args: decisions [n] bool (True: said to be a member), member [n] bool.
-    Returns: float, fraction.
-    Raises: CompLeakError if the lengths differ or all points are of one kind.
-    """
+    """Mean accuracy on members and on non-members, of decisions [n] bool (True: said to be a member)."""
     decisions, member = checked(decisions, member)
     return float(balanced_accuracy_of(decisions[member].mean(), decisions[~member].mean()))
 
