@@ -139,7 +139,7 @@ def _check_sensitivity(model, world):
 
 def _write_model(layout, version, world, model, original, split, seed):
     meta = {"variant": str(version), "world": world.name, "weights": model.weights, "parent": original,
-            "split": split.fingerprint, "data": split.data_fingerprint}
+            "split": split.digest, "data": split.data_digest}
     arrays = {name: getattr(model, name) for name in ("logits", "losses", "labels", "index", "member")}
     save_arrays(layout.file(version, world.name, "queries.npz"), {**meta, "rows": OWN.dataset}, **arrays)
     index = np.sort(world.evaluation)

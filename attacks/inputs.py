@@ -186,7 +186,7 @@ def _read_model(run, version, world):
 def check_answers(run, version, world, queries):
     """Raises CompLeakError for answers of another split, version or world, or asked under another protocol."""
     path = run.layout.file(version, world.name, "queries.npz")
-    for name, expected in (("split", run.split.fingerprint), ("variant", str(version)), ("world", world.name)):
+    for name, expected in (("split", run.split.digest), ("variant", str(version)), ("world", world.name)):
         if queries.meta.get(name) != expected:
             raise run.stale(path, version, f"belongs to {name} {queries.meta.get(name)}, the run's is {expected}")
     asked, wanted = queries.asked, [choice for choice in protocol.QUERIES if choice in run.settings.choices]

@@ -18,7 +18,7 @@ def write_run(folder, versions, scored, shadow_num=1, sensitivity=False, seed=0,
     members; a compressed model's are its original's and noise, so the two resemble each other.
     """
     layout = Layout(folder, "cifar10", "resnet18")
-    split = make_split(6 * scored, seed, shadow_num, data_fingerprint="made up")
+    split = make_split(6 * scored, seed, shadow_num, data_digest="made up")
     settings = Settings(seed=seed, shadow_num=shadow_num, train_size=split.train_size, data_label="made up",
                         classes=tuple(str(c) for c in range(classes)))
     write_json(layout.result(ORIGINAL, "split.json"), {"run": settings.as_json(), **to_json(split)})
@@ -44,7 +44,7 @@ def _write_model(layout, version, world, split, labels, logits, sensitivity, rng
     index, evaluation = np.arange(split.n), np.sort(world.evaluation)
     parent = None if version == ORIGINAL else f"{ORIGINAL} {world.name}"
     meta = {"variant": str(version), "world": world.name, "weights": f"{version} {world.name}", "parent": parent,
-            "split": split.fingerprint, "data": split.data_fingerprint}
+            "split": split.digest, "data": split.data_digest}
     save_arrays(layout.file(version, world.name, "queries.npz"), {**meta, "rows": "all"}, logits=logits,
                 losses=losses(logits, labels), labels=labels, index=index, member=np.isin(index, world.members))
     if sensitivity:

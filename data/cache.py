@@ -1,10 +1,8 @@
 """Decoded pictures as one file, written as they are decoded and memory-mapped after that, with facts on them beside."""
 import errno
 import hashlib
-import json
 import os
 import tempfile
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -41,14 +39,15 @@ class Found:
 class Facts:
     """What is known of some pictures and labels once they have been gone through.
 
-    fingerprint: 16 hex digits that name them · mean, std: per channel of pictures scaled to 0–1 · twins: for each
-    content that several rows share, these rows.
+    digest: 16 hex digits that name them · mean, std: per channel of pictures scaled to 0–1 · twins: for each content
+    that several rows share, these rows · kind: how a copy is encoded, or None.
     """
 
-    fingerprint: str
+    digest: str
     mean: tuple
     std: tuple
     twins: tuple
+    kind: str | None = None
 
 
 class Tally:
@@ -65,10 +64,10 @@ class Tally:
             self.rows.setdefault(hashlib.blake2b(image, digest_size=16).digest(), []).append(self.n)
             self.n += 1
 
-    def facts(self, labels):
+    def facts(self, labels, kind=None):
         self.digest.update(np.ascontiguousarray(labels, dtype="<i8"))
         twins = tuple(tuple(rows) for rows in self.rows.values() if len(rows) > 1)
-        return Facts(self.digest.hexdigest()[:16], *self.statistics(), twins)
+        return Facts(self.digest.hexdigest()[:16], *self.statistics(), twins, kind)
 
     def statistics(self):
         """(mean, std) of each channel; a channel of one single value gets std 1."""
@@ -93,14 +92,14 @@ def at_once(size):
 
 
 def read(found, name, size, folders):
-    """(images, labels, Facts, kind) of found pictures: from a cache in one of these folders, or decoded into one.
+    """(images, labels, Facts) of found pictures: from a cache in one of these folders, or decoded into one.
 
     The first folder that can be written takes them; CompLeakError where none can.
     """
     if found.root is None:
         pictures, labels = found.decode(size)
         images = np.stack([np.asarray(picture) for picture in pictures])
-        return images, labels, facts_of(images, labels), None
+        return images, labels, facts_of(images, labels)
     key = hashlib.sha256(os.fsencode(found.root.resolve())).hexdigest()[:8]
     file = f"{name}-{size}-{key}.npy"
     for folder in folders:
@@ -127,7 +126,7 @@ def writable(folders):
 
 
 def _write(path, found, size):
-    """Decode the pictures into a cache and say what is known of them beside it."""
+    """Decode the pictures into a cache and write what is known of them beside it."""
     kind = found.kind and found.kind()
     pictures, labels = found.decode(size)
     row = np.dtype([("image", "u1", (size, size, 3)), ("label", "<i8")])
@@ -142,27 +141,22 @@ def _write(path, found, size):
             tally.add(rows["image"])
             file.write(rows.tobytes())
     assert tally.n == len(labels)
-    _describe(path, found, tally.facts(labels), kind)
-
-
-def _describe(path, found, facts, kind):
-    meta = {"format": FORMAT, "source": found.stamp, "classes": list(found.classes), "kind": kind, **asdict(facts)}
-    write_json(path.with_suffix(".json"), {**meta, "checksum": _checksum(meta)})
-
-
-def _checksum(meta):
-    return hashlib.sha256(json.dumps(meta).encode()).hexdigest()[:16]
+    known = asdict(tally.facts(labels, kind))
+    write_json(path.with_suffix(".json"), {"format": FORMAT, "source": found.stamp, "classes": list(found.classes),
+                                           "fingerprint": known.pop("digest"), **known})
 
 
 def _open(path, found):
-    """(images, labels, Facts, kind), or None where the cache is absent, damaged, of other pictures or too old."""
+    """(images, labels, Facts), or None where the cache is absent, damaged, of other pictures or another format."""
     if not (path.exists() and path.with_suffix(".json").exists()):
         return None
     try:
         meta = read_json(path.with_suffix(".json"))
         rows = np.load(path, mmap_mode="r", allow_pickle=False)
-        intact = meta.pop("checksum") == _checksum(meta) and \
-            fingerprint(rows["image"], rows["label"]) == meta["fingerprint"]
+        facts = Facts(meta["fingerprint"], *(tuple(meta[name]) for name in ("mean", "std")),
+                      tuple(tuple(rows) for rows in meta["twins"]), meta["kind"])
+        intact = digest_of(rows["image"], rows["label"]) == facts.digest
+        fits = (meta["format"], meta["source"]) == (FORMAT, found.stamp)
     except PermissionError:
         return None
     except Exception:  # a damaged header alone makes numpy raise half a dozen types
@@ -170,21 +164,10 @@ def _open(path, found):
     if not intact:
         say(f"{path.name}: the cache is damaged, decoding the pictures again")
         return None
-    if meta["source"] != found.stamp:
-        return None
-    images, labels = rows["image"], np.array(rows["label"])
-    if meta["format"] == 1 and found.stamp == OFFICIAL:  # class folders were listed and converted otherwise then
-        facts = facts_of(images, labels)
-        with suppress(OSError):  # where nothing can be written, they are gone through each time
-            _describe(path, found, facts, None)
-        return images, labels, facts, None
-    if meta["format"] != FORMAT:
-        return None
-    twins = tuple(tuple(rows) for rows in meta["twins"])
-    return images, labels, Facts(meta["fingerprint"], tuple(meta["mean"]), tuple(meta["std"]), twins), meta["kind"]
+    return (rows["image"], np.array(rows["label"]), facts) if fits else None
 
 
-def fingerprint(images, labels):
+def digest_of(images, labels):
     """16 hex digits that name these pictures and labels, as in their Facts."""
     digest, step = hashlib.sha256(), at_once(images.shape[1])
     for start in range(0, len(images), step):

@@ -20,7 +20,7 @@ class Dataset:
     """A labelled set of pictures, train and test parts pooled.
 
     images [n, size, size, 3] uint8 · labels [n] int64 · classes: names · statistics: (mean, std) per channel of
-    pictures scaled to 0–1 · label: what the set is called in every table · fingerprint: of images and labels · twins:
+    pictures scaled to 0–1 · label: what the set is called in every table · digest: of images and labels · twins:
     for each content that several rows share, these rows, for `splits.make_split`.
     """
 
@@ -30,7 +30,7 @@ class Dataset:
     labels: np.ndarray
     classes: tuple
     statistics: tuple
-    fingerprint: str
+    digest: str
     twins: tuple = ()
 
     @property
@@ -98,10 +98,10 @@ def load(name, data_dir=None, data_label=None, image_size=32, cache_dir=None, ru
     if source.classes and found.classes != source.classes:
         raise CompLeakError(f"--data_dir {shown(data_dir)}: its classes are {_some(found.classes)}; {source.label}'s "
                             f"are {_some(source.classes)} (use --dataset_name imagefolder for other pictures)")
-    images, labels, facts, kind = cache.read(found, name, image_size, folders)
+    images, labels, facts = cache.read(found, name, image_size, folders)
     label = source.label or data_label or shown(Path(data_dir).resolve().name)
-    data = Dataset(name, f"{label} ({kind})" if kind else label, images, np.array(labels, dtype=np.int64),
-                   found.classes, source.statistics or (facts.mean, facts.std), facts.fingerprint, facts.twins)
+    data = Dataset(name, f"{label} ({facts.kind})" if facts.kind else label, images, np.array(labels, dtype=np.int64),
+                   found.classes, source.statistics or (facts.mean, facts.std), facts.digest, facts.twins)
     if data.repeated:
         say(f"{data.label}: {data.repeated:,} of {len(labels):,} pictures equal an earlier one in every pixel at "
             f"{image_size}×{image_size}; a split keeps them together")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from common.errors import CompLeakError, UsageError
+from common.files import checksum
 from common.paths import TARGET
 from common.seeds import derive_seed
 
@@ -44,7 +45,7 @@ class Split:
     n: int
     seed: int
     train_size: int
-    data_fingerprint: str
+    data_digest: str
     target: World
     shadows: tuple
     twins: tuple = ()
@@ -76,9 +77,9 @@ class Split:
         return self.pools == DISJOINT and (names[0] == TARGET or names[1:] == [TARGET])
 
     @property
-    def fingerprint(self):
+    def digest(self):
         """Names the data, the pools and the target's members; one more shadow does not change it."""
-        named = f"{self.data_fingerprint} {self.n} {self.seed} {self.train_size}"
+        named = f"{self.data_digest} {self.n} {self.seed} {self.train_size}"
         digest = hashlib.sha256((named if self.pools == DISJOINT else f"{named} {self.pools}").encode())
         target, = self.named([TARGET])
         for rows in (target.members, target.non_members):
@@ -86,7 +87,7 @@ class Split:
         return digest.hexdigest()[:16]
 
 
-def make_split(n, seed, shadow_num=1, train_size=None, data_fingerprint="", twins=(), pools=DISJOINT):
+def make_split(n, seed, shadow_num=1, train_size=None, data_digest="", twins=(), pools=DISJOINT):
     """Who trains on what.
 
     DISJOINT: two pools of n // 2 images; the target takes one, every shadow a random split of the other. SHARED:
@@ -113,7 +114,7 @@ def make_split(n, seed, shadow_num=1, train_size=None, data_fingerprint="", twin
     for i in range(shadow_num):
         rows = np.random.default_rng(derive_seed(seed, "shadow", i)).permutation(others)
         shadows.append(make_world(f"shadow_{i}", np.concatenate(_fill(rows, sides, twins, sides)), train_size))
-    split = Split(n, seed, train_size, data_fingerprint, make_world("target", np.concatenate(target), train_size),
+    split = Split(n, seed, train_size, data_digest, make_world("target", np.concatenate(target), train_size),
                   tuple(shadows), tuple(tuple(map(int, rows)) for rows in twins), pools)
     check_disjoint(split)
     check_together(split)
@@ -187,17 +188,17 @@ def to_json(split):
     worlds = {w.name: {"members": w.members.tolist(), "non_members": w.non_members.tolist()} for w in split.worlds}
     twins = [list(rows) for rows in split.twins]
     return {"format": FORMAT, "n": split.n, "seed": split.seed, "train_size": split.train_size,
-            "data_fingerprint": split.data_fingerprint, "fingerprint": split.fingerprint, "worlds": worlds,
+            "data_fingerprint": split.data_digest, "fingerprint": split.digest, "worlds": worlds,
             **({"twins": twins} if twins else {}), **({"pools": split.pools} if split.pools != DISJOINT else {}),
             "checksum": _checksum(worlds, twins)}
 
 
 def _checksum(worlds, twins):
-    return hashlib.sha256(json.dumps([worlds, twins] if twins else worlds).encode()).hexdigest()[:16]
+    return checksum(json.dumps([worlds, twins] if twins else worlds))
 
 
 def from_json(saved):
-    """The split that `to_json` wrote, checked for disjointness and against its own fingerprint."""
+    """The split that `to_json` wrote, checked for disjointness and against its own digest."""
     if saved.get("format") != FORMAT:
         raise CompLeakError(f"split format {saved.get('format')!r}: this version reads format {FORMAT}")
     worlds = []
@@ -208,7 +209,7 @@ def from_json(saved):
     split = Split(saved["n"], saved["seed"], saved["train_size"], saved["data_fingerprint"], worlds[0],
                   tuple(worlds[1:]), tuple(map(tuple, twins)), saved.get("pools", DISJOINT))
     check_disjoint(split)
-    if split.fingerprint != saved["fingerprint"] or _checksum(saved["worlds"], twins) != saved["checksum"]:
-        raise CompLeakError("split: the file was changed after it was written (its fingerprint does not match)")
+    if split.digest != saved["fingerprint"] or _checksum(saved["worlds"], twins) != saved["checksum"]:
+        raise CompLeakError("split: the file was changed after it was written (its digest does not match)")
     check_together(split)
     return split

@@ -63,7 +63,7 @@ def judge_runs(runs):
 def origin(one):
     """What claims.json says of a run: where its numbers come from, and which result files they were judged on."""
     settings = one.run.settings
-    return {"seed": settings.seed, "split": one.run.split.fingerprint, "data": settings.data_label,
+    return {"seed": settings.seed, "split": one.run.split.digest, "data": settings.data_label,
             "protocol": settings.protocol, "members": int(one.member.sum()), "non_members": int((~one.member).sum()),
             "results": together.results_digest(one.run)}
 

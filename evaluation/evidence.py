@@ -81,7 +81,7 @@ def _mention_samia(run, results):
 
 def _settings(run, results, groups):
     split = run.split
-    found = {"the run": {**run.settings.as_json(), "data": split.data_fingerprint, "pictures": split.n}}
+    found = {"the run": {**run.settings.as_json(), "data": split.data_digest, "pictures": split.n}}
     for version in run.versions():
         found[f"the model {version}"] = run.config(version).get("settings", {})
     for (setting, version), result in results.items():
@@ -119,11 +119,11 @@ def pair_retrained(runs, folders):
 
     UsageError for one that differs from its sound run in more than the protocol, or in nothing, or is a second one.
     """
-    sound = {run.split.fingerprint: run for run in runs}
+    sound = {run.split.digest: run for run in runs}
     found = {}
     for folder in folders:
         other = Run(Layout(Path(folder), runs[0].layout.dataset, runs[0].layout.model))
-        run = sound.get(other.split.fingerprint)
+        run = sound.get(other.split.digest)
         if run is None:
             raise UsageError(f"--retrained {folder}: its split is that of no --run_dir; train it with the same data, "
                              "--seed and --train_size")

@@ -19,7 +19,7 @@ def facts(run, configs):
     settings, split = run.settings, run.split
     found = [("Data", f"{settings.data_label}, {len(settings.classes)} classes"),
              ("Scored rows of the target", f"{split.target.scored:,} members and {split.target.scored:,} non-members"),
-             ("Shadow models", str(len(split.shadows))), ("Seed", str(settings.seed)), ("Split", split.fingerprint)]
+             ("Shadow models", str(len(split.shadows))), ("Seed", str(settings.seed)), ("Split", split.digest)]
     if not run.layout.is_own:
         # How models made elsewhere were trained and asked is not known.
         size = settings.image_size

@@ -154,7 +154,7 @@ def caption(run, name, frame, nr):
     scored = split.target.scored
     text = (f"{TITLES[name]}. Data {settings.data_label}, {run.layout.model}: {2 * scored:,} rows of the target, "
             f"{scored:,} of them members; each model has {split.train_size:,} members; seed {split.seed}, "
-            f"split {split.fingerprint}")
+            f"split {split.digest}")
     if settings.protocol != protocol.SOUND:
         text += f"; protocol {settings.protocol}, which is not the sound one"
     if name == "models":

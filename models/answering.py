@@ -65,9 +65,9 @@ def answer(asking, version, world, saved):
 
 def _meta(asking, version, world, saved):
     """What a file of answers says of itself; files have called a version a variant since their first format."""
-    meta = {"variant": str(version), "world": world.name, "weights": saved["fingerprint"],
-            "parent": saved["settings"].get("parent"), "split": asking.split.fingerprint,
-            "data": asking.split.data_fingerprint}
+    meta = {"variant": str(version), "world": world.name, "weights": saved["digest"],
+            "parent": saved["settings"].get("parent"), "split": asking.split.digest,
+            "data": asking.split.data_digest}
     return meta | {choice: protocol.REVISION for choice in protocol.QUERIES if choice in asking.settings.choices}
 
 

@@ -56,7 +56,7 @@ def _write_split(stage):
     target = layout.file(ORIGINAL, "target", "weights.pt")
     if target.exists() and not stage.run.path.exists():
         old = read_weights(target)["settings"]
-        if old["split_fingerprint"] != stage.split.fingerprint:
+        if old["split_fingerprint"] != stage.split.digest:
             flags = ", ".join(f"--{name} {old[name]}" for name in ("seed", "train_size", "image_size"))
             raise UsageError(f"{layout.root()} holds models of another run and no split.json: name that run's flags "
                              f"({flags}) and data, or delete the folder, or train in another --run_dir")
@@ -90,8 +90,8 @@ def _drop_progress(path, settings):
 def _settings(stage, version, world):
     """Every setting that decides a model's weights, and the original it starts from (or None)."""
     run, split, layout = stage.settings, stage.split, stage.run.layout
-    settings = {"dataset": layout.dataset, "data_label": run.data_label, "data_fingerprint": split.data_fingerprint,
-                "split_fingerprint": split.fingerprint, "world": world.name, "model": layout.model,
+    settings = {"dataset": layout.dataset, "data_label": run.data_label, "data_fingerprint": split.data_digest,
+                "split_fingerprint": split.digest, "world": world.name, "model": layout.model,
                 "num_cls": len(run.classes), "image_size": run.image_size, "train_size": split.train_size,
                 "technique": version.technique, "degree": version.degree, "statistics": None,
                 **(training.settings(stage.recipe) if stage.recipe.epochs else {})}
@@ -102,11 +102,11 @@ def _settings(stage, version, world):
     path = layout.file(ORIGINAL, world.name, "weights.pt")
     with stage.run.mending(ORIGINAL):
         parent = read_weights(path)
-    if parent["settings"]["split_fingerprint"] != split.fingerprint:
+    if parent["settings"]["split_fingerprint"] != split.digest:
         raise stage.run.stale(path, ORIGINAL, "was trained on another split")
-    if stage.run.config(ORIGINAL, world.name).get("weights") != parent["fingerprint"]:
+    if stage.run.config(ORIGINAL, world.name).get("weights") != parent["digest"]:
         raise stage.run.stale(path.with_name("config.json"), ORIGINAL, "describes other weights than lie beside it")
-    return {**settings, "parent": parent["fingerprint"]}, parent
+    return {**settings, "parent": parent["digest"]}, parent
 
 
 def _finished(stage, version, world, settings):

@@ -113,7 +113,7 @@ def joined(models):
     return Asked(models[0].path, index, labels, member, scored, int((~refused & ~scored).sum()))
 
 
-def own_split(target, shadows, data_fingerprint, seed):
+def own_split(target, shadows, data_digest, seed):
     """The Split of answers made elsewhere, from Asked: whom attacks are scored on (target) and fitted on (shadows).
 
     The target is scored on rows that no shadow trained on, a shadow on rows that the target did not. Rows that both
@@ -132,7 +132,7 @@ def own_split(target, shadows, data_fingerprint, seed):
     worlds += [_own_world(shadow, f"shadow_{i}", inside, np.setdiff1d(outside, shared[:lacks]), seed)
                for i, (shadow, (inside, outside)) in enumerate(zip(shadows, others, strict=True))]
     n = 1 + max(int(model.index[-1]) for model in (target, *shadows))
-    split = Split(n, seed, len(worlds[0].members), data_fingerprint, worlds[0], tuple(worlds[1:]))
+    split = Split(n, seed, len(worlds[0].members), data_digest, worlds[0], tuple(worlds[1:]))
     check_disjoint(split)
     return split
 

@@ -29,7 +29,7 @@ def record(run, version, world, saved, seconds, device):
     size, original = (weights_file(run.layout, one, world.name).stat().st_size for one in (version, ORIGINAL))
     onnx = weights_file(run.layout, version, world.name).suffix == ".onnx"
     packages = (*PACKAGES, *(onnx_int8.PACKAGES if onnx else ()))
-    config = {"settings": saved["settings"], "weights": saved["fingerprint"], "bytes": size,
+    config = {"settings": saved["settings"], "weights": saved["digest"], "bytes": size,
               "ratio": round(original / size, 3), "accuracy_in": float(correct[member].mean()),
               "accuracy_out": float(correct[~member].mean()), "loss_in": float(loss), "seconds": round(seconds, 1),
               "device": device_name(device), "python": platform.python_version(),

@@ -50,7 +50,7 @@ def load_data(run, data_dir=None, data_label=None, split=None, cache_dir=None):
     """A run's pictures, from data_dir or where they were at first; CompLeakError where others lie there."""
     data = sets.load(run.layout.dataset, data_dir or run.settings.data_dir, data_label or run.settings.data_label,
                      run.settings.image_size, cache_dir, run.layout.run_dir)
-    if data.fingerprint != (split or run.split).data_fingerprint:
+    if data.digest != (split or run.split).data_digest:
         raise CompLeakError(f"{data.label} is not the data that {run.path} was made from: name the same --data_dir, or "
                             "train on this one in another --run_dir")
     return data
@@ -82,11 +82,11 @@ def open_stage(request, create=False):
                            data_dir=request.data_dir and str(Path(request.data_dir).resolve()))
     if request.num_cls not in (None, len(settings.classes)):
         raise UsageError(f"--num_cls {request.num_cls}: {settings.data_label} has {len(settings.classes)} classes")
-    of = (len(data.labels), data.fingerprint, data.twins) if data else (
-        run.split.n, run.split.data_fingerprint, run.split.twins)
+    of = (len(data.labels), data.digest, data.twins) if data else (
+        run.split.n, run.split.data_digest, run.split.twins)
     split = splits.make_split(of[0], settings.seed, settings.shadow_num, settings.train_size, *of[1:],
                               pools=settings.pools)
-    if begun and run.split.fingerprint != split.fingerprint:
+    if begun and run.split.digest != split.digest:
         raise CompLeakError(f"{run.path} was changed after it was written: train in another --run_dir")
     settings, choices = replace(settings, train_size=split.train_size), settings.choices
     recipe = training.Recipe(epochs=request.epochs, lr=request.lr, batch_size=request.batch_size,

@@ -16,7 +16,7 @@ from models.networks import build
 FORMAT = 1
 
 
-def fingerprint(tensors):
+def digest_of(tensors):
     """16 hex digits that name a dictionary of tensors, values and types."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
@@ -33,11 +33,11 @@ def weights_file(layout, version, world):
 
 
 def save_weights(path, tensors, settings):
-    """Save a packed model and the settings it was made with; returns the fingerprint of its tensors.
+    """Save a packed model and the settings it was made with; returns the digest of its tensors.
 
     An .onnx file is the model itself, tensors["onnx"] its bytes uint8, with the rest among ONNX's metadata.
     """
-    name, text = fingerprint(tensors), json.dumps(settings)
+    name, text = digest_of(tensors), json.dumps(settings)
     head = {"format": FORMAT, "fingerprint": name, "settings": text, "checksum": checksum(name, text)}
     with atomic(path) as beside:
         if Path(path).suffix == ".onnx":
@@ -55,7 +55,7 @@ def _save(value, beside):
 
 
 def read_weights(path):
-    """What `save_weights` wrote: {"tensors", "settings", "fingerprint"}.
+    """What `save_weights` wrote: {"tensors", "settings", "digest"}.
 
     Raises FileError for a missing, truncated or changed file; nothing in it can run code.
     """
@@ -64,7 +64,7 @@ def read_weights(path):
         raise FileError.missing(path)
     try:
         form = dict(saved)["format"]
-        intact = form == FORMAT and fingerprint(saved["tensors"]) == saved["fingerprint"] and \
+        intact = form == FORMAT and digest_of(saved["tensors"]) == saved["fingerprint"] and \
             checksum(saved["fingerprint"], saved["settings"]) == saved["checksum"]
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):
         raise FileError.damaged(path, "it is not one of this project's") from None
@@ -72,7 +72,7 @@ def read_weights(path):
         raise FileError(path, f"has format {form!r}, this version reads {FORMAT}")
     if not intact:
         raise FileError.damaged(path, "its contents changed")
-    return {**saved, "settings": json.loads(saved["settings"])}
+    return {"tensors": saved["tensors"], "settings": json.loads(saved["settings"]), "digest": saved["fingerprint"]}
 
 
 def _read_onnx(path):

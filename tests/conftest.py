@@ -77,7 +77,7 @@ def make_run(folder, versions, leak=0.0, seed=0, n=4000, classes=10, shadow_num=
     leak: how much larger the true class's logit is for a member; 0 gives models that know nothing of their members.
     """
     layout = Layout(folder, "digits", "resnet18")
-    split = splits.make_split(n, seed, shadow_num, data_fingerprint="made up", pools=pools)
+    split = splits.make_split(n, seed, shadow_num, data_digest="made up", pools=pools)
     settings = Settings(seed=seed, shadow_num=shadow_num, train_size=split.train_size, image_size=8, pools=pools,
                         data_label="made up", classes=tuple(str(c) for c in range(classes)))
     write_json(layout.result(ORIGINAL, "split.json"), {"run": settings.as_json(), **splits.to_json(split)})
@@ -96,8 +96,8 @@ def write_answers(layout, version, world, split, labels, leak, classes, rng, mov
     logits = rng.normal(size=(split.n, classes)).astype(np.float32)
     logits[index, labels] += 1.5 + leak * member
     meta = {"variant": str(version), "world": world.name, "weights": f"{version} {world.name}",
-            "parent": None if version == ORIGINAL else f"{ORIGINAL} {world.name}", "split": split.fingerprint,
-            "data": split.data_fingerprint}
+            "parent": None if version == ORIGINAL else f"{ORIGINAL} {world.name}", "split": split.digest,
+            "data": split.data_digest}
     save_arrays(layout.file(version, world.name, "queries.npz"), {**meta, "rows": "all"}, logits=logits,
                 losses=losses(logits, labels), labels=labels, index=index, member=member)
     if moved:
@@ -137,8 +137,8 @@ def scored_run():
 
     def make(folder, seed=0, label="made up", data=None, scored=300, versions=PAPER):
         run = Run(Layout(folder, "digits", "resnet18"))
-        n, known = (len(data.labels), data.fingerprint) if data else (6 * scored, "made up")
-        split = splits.make_split(n, seed, train_size=n // 2 - scored, data_fingerprint=known)
+        n, known = (len(data.labels), data.digest) if data else (6 * scored, "made up")
+        split = splits.make_split(n, seed, train_size=n // 2 - scored, data_digest=known)
         settings = Settings(seed=seed, train_size=split.train_size, image_size=8, data_label=label,
                             classes=tuple(str(c) for c in range(10)))
         write_json(run.path, {"run": settings.as_json(), **splits.to_json(split)})

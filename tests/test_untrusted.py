@@ -89,11 +89,11 @@ def test_the_traps_work(tmp_path, plant, spring):
 @pytest.mark.parametrize("name", ["array", "meta"])
 def test_a_pickle_in_the_picture_cache_does_not_run(cifar_like, tmp_path, monkeypatch, name):
     monkeypatch.setattr(cache, "FOLDER", tmp_path / "datasets")
-    expected = sets.load("cifar10", cifar_like, image_size=8).fingerprint
+    expected = sets.load("cifar10", cifar_like, image_size=8).digest
     path = next((tmp_path / "datasets").glob("*.npy" if name == "array" else "*.json"))
     for plant in (as_array, as_pickle):
         plant(path, Planted(tmp_path / "ran"))
-        assert sets.load("cifar10", cifar_like, image_size=8).fingerprint == expected
+        assert sets.load("cifar10", cifar_like, image_size=8).digest == expected
         assert not (tmp_path / "ran").exists()
 
 

@@ -108,7 +108,7 @@ def lay_out(folder, run_dir, sensitivities=False):
         saved = read_json(folder / "split.json")
     run = Run(Layout(Path(run_dir), saved.pop("dataset"), saved.pop("model")))
     split = from_json(saved)
-    if run.path.exists() and (run.split.fingerprint != split.fingerprint or any(run.layout.root().rglob("*.pt"))):
+    if run.path.exists() and (run.split.digest != split.digest or any(run.layout.root().rglob("*.pt"))):
         raise UsageError(f"{run.layout.root()} holds another run: name another --run_dir")
     write_json(run.path, saved)
     for version, parts in packed(folder).items():

@@ -59,7 +59,7 @@ def test_train_asks_the_views_of_scored_pictures_on_request_and_once(tmp_path):
     for world in run.split.worlds:
         saved = read_weights(layout.file(ORIGINAL, world.name, "weights.pt"))
         arrays, meta = load_arrays(layout.file(ORIGINAL, world.name, "views.npz"))
-        assert np.array_equal(arrays["index"], scored) and meta["weights"] == saved["fingerprint"]
+        assert np.array_equal(arrays["index"], scored) and meta["weights"] == saved["digest"]
         for number, (down, right, flip) in enumerate(VIEWS[:3]):  # the mirror image, a pixel to the right, to the left
             pictures = np.roll(data.images[scored], (down, right), (1, 2))
             pictures[:, :, :1 if right > 0 else 0] = pictures[:, :, -1 if right < 0 else 8:] = 0

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from common.errors import CompLeakError
-from common.files import write_json
+from common.files import read_json, write_json
 from data import cache, sets
 
 
@@ -49,7 +49,7 @@ def test_changed_pictures_are_decoded_again(tmp_path, write_pictures, load, same
             os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
             assert path.stat().st_size == stat.st_size
     after = load(folder)
-    assert after.fingerprint != before.fingerprint
+    assert after.digest != before.digest
     assert len(after.labels) == len(before.labels) + {"added": 1, "removed": -1}.get(change, 0)
     assert same(after, load(folder))
 
@@ -83,7 +83,7 @@ def truncate(nth, keep):
 
 @pytest.mark.parametrize("damage", [
     damage_pixel, flip_in_header, truncate(0, 0.5), truncate(0, 0.01), truncate(0, 0), truncate(1, 0.5), truncate(1, 0),
-    *(without(key) for key in ("format", "source", "fingerprint", "twins", "mean", "checksum")),
+    *(without(key) for key in ("format", "source", "fingerprint", "twins", "mean", "kind")),
     lambda array, meta: array.write_bytes(b"no array at all"),
     lambda array, meta: meta.write_text("[]"),
     lambda array, meta: meta.write_bytes(b"\xff\xfe"),
@@ -91,7 +91,7 @@ def truncate(nth, keep):
     lambda array, meta: np.save(array, np.zeros(4)),
     lambda array, meta: np.save(array, np.load(array)[:-1]),
 ], ids=["pixel", "header", "half", "start", "empty", "half meta", "empty meta", "format", "source", "fingerprint",
-        "twins", "mean", "checksum", "garbage", "list", "not utf-8", "no meta", "other array", "fewer rows"])
+        "twins", "mean", "kind", "garbage", "list", "not utf-8", "no meta", "other array", "fewer rows"])
 def test_a_damaged_cache_is_made_again(tmp_path, datasets, write_pictures, load, load_copy, same, damage):
     write_pictures(tmp_path / "set")
     first = load_copy(tmp_path / "set")
@@ -131,35 +131,10 @@ def test_an_older_cache_of_class_folders_is_made_again_without_a_word(tmp_path, 
                                                                      load_copy, same, capsys):
     write_pictures(tmp_path / "set")
     first = load_copy(tmp_path / "set")
-    array, path = the_cache(datasets)
-    as_format_1(array, path, np.zeros((9, 8, 8, 3), np.uint8), first.labels, first.classes)
+    _, path = the_cache(datasets)
+    write_json(path, {**read_json(path), "format": 1})
     assert same(first, load(tmp_path / "set"))
     assert capsys.readouterr().out == ""
-
-
-def as_format_1(array, path, images, labels, classes, source=None):
-    """A cache as the first version of this code wrote it."""
-    rows = np.empty(len(images), dtype=[("image", "u1", images.shape[1:]), ("label", "<i8")])
-    rows["image"], rows["label"] = images, labels
-    array.parent.mkdir(exist_ok=True)
-    np.save(array, rows)
-    meta = {"format": 1, "source": source or json.loads(path.read_text())["source"], "classes": list(classes),
-            "fingerprint": cache.fingerprint(images, labels)}
-    write_json(path, {**meta, "checksum": cache._checksum(meta)})
-
-
-def test_an_older_cache_of_official_files_serves_without_them(datasets, monkeypatch, capsys):
-    images = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), dtype=np.uint8)
-    images[7] = images[3]
-    labels = np.arange(20) % 10
-    array = datasets / f"cifar10-8-{cache.hashlib.sha256(str(datasets.resolve()).encode()).hexdigest()[:8]}.npy"
-    as_format_1(array, array.with_suffix(".json"), images, labels, sets.DATASETS["cifar10"].classes, "official")
-    monkeypatch.setattr("torchvision.datasets.CIFAR10", lambda *_, **__: pytest.fail("the files were asked for"))
-    for _ in range(2):
-        data = sets.load("cifar10", image_size=8)
-        assert np.array_equal(data.images, images) and data.twins == ((3, 7),)
-    assert json.loads(array.with_suffix(".json").read_text())["format"] == cache.FORMAT
-    assert "damaged" not in capsys.readouterr().out
 
 
 def test_where_nothing_can_be_written_the_run_folder_takes_the_cache(tmp_path, write_pictures, load, same, monkeypatch,
@@ -207,12 +182,12 @@ def test_decoding_and_counting_take_little_memory(tmp_path, datasets):
     found = cache.Found(tmp_path, "a stamp", ("a", "b"), lambda size: (
         ((image * i % 251).astype(np.uint8) for i in range(pictures)), np.arange(pictures) % 2))
     tracemalloc.start()
-    images, labels, facts, kind = cache.read(found, "made up", 32, [datasets])
+    images, labels, facts = cache.read(found, "made up", 32, [datasets])
     # The pictures alone are 18 MB; the first version took 74 MB, and ten times as much for ten times the pictures.
     assert tracemalloc.get_traced_memory()[1] < 32e6
     tracemalloc.stop()
-    assert len(images) == pictures and kind is None and labels[-1] == 1
-    assert facts == cache.facts_of(images, labels) and facts.fingerprint == cache.fingerprint(images, labels)
+    assert len(images) == pictures and facts.kind is None and labels[-1] == 1
+    assert facts == cache.facts_of(images, labels) and facts.digest == cache.digest_of(images, labels)
 
 
 def test_a_copy_read_again_opens_no_picture(tmp_path, write_pictures, monkeypatch):
@@ -222,16 +197,16 @@ def test_a_copy_read_again_opens_no_picture(tmp_path, write_pictures, monkeypatc
     assert sets.load("cifar10", tmp_path / "copy", image_size=8).label == before.label == "CIFAR-10 (JPEG q60)"
 
 
-def test_the_fingerprint_names_pictures_and_labels():
+def test_the_digest_names_pictures_and_labels():
     pictures, labels = np.zeros((5000, 2, 2, 3), np.uint8), np.zeros(5000, np.int64)
-    names = {cache.fingerprint(pictures, labels)}
+    names = {cache.digest_of(pictures, labels)}
     for row in (0, 4999):
         other = pictures.copy()
         other[row, 1, 1, 2] = 1
-        names.add(cache.fingerprint(other, labels))
+        names.add(cache.digest_of(other, labels))
         moved = labels.copy()
         moved[row] = 1
-        names.add(cache.fingerprint(pictures, moved))
+        names.add(cache.digest_of(pictures, moved))
     assert len(names) == 5 and all(len(name) == 16 for name in names)
 
 

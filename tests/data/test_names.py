@@ -16,7 +16,7 @@ cache.FOLDER = Path(sys.argv[2])
 data = sets.load("imagefolder", sys.argv[1], image_size=8)
 again = names.text_to_path(names.path_to_text(sys.argv[1]))
 assert sets.load("imagefolder", again, chr(233), 8).label == chr(233), "a label is text in every locale"
-names.say(f"{data.label}: {ascii(data.classes)} {data.fingerprint} {data.repeated}")
+names.say(f"{data.label}: {ascii(data.classes)} {data.digest} {data.repeated}")
 """
 
 
@@ -52,7 +52,7 @@ def test_names_are_the_same_in_every_locale(root, tmp_path, write_pictures, load
                          env={**os.environ, "PYTHONPATH": str(root), **environment}, check=True)
     lines = run.stdout.decode("latin-1").splitlines()
     assert len(lines) == 3 and "1 files with other endings" in lines[0]
-    assert f"{ascii(expected.classes)} {expected.fingerprint} 0" in lines[2]
+    assert f"{ascii(expected.classes)} {expected.digest} 0" in lines[2]
 
 
 def test_a_path_is_kept_as_the_same_text_in_every_locale(monkeypatch):

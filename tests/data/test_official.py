@@ -89,15 +89,15 @@ def test_official_files_are_read_where_they_lie(tmp_path, published, name):
     assert np.array_equal(data.images[0], first.transpose(1, 2, 0))
 
 
-@pytest.mark.parametrize(("size", "fingerprint", "split"), [
+@pytest.mark.parametrize(("size", "digest", "split"), [
     (8, "5b54002fac9eb42e", "4cbfde63052ccae7"), (32, "efba39f0496a4bcd", "eff206eea16ec829")])
-def test_official_batches_are_what_they_were(tmp_path, published, size, fingerprint, split):
+def test_official_batches_are_what_they_were(tmp_path, published, size, digest, split):
     """As the first version of this code read the same batches."""
     published("cifar10", tmp_path / "mine")
     data = sets.load("cifar10", tmp_path / "mine", image_size=size)
-    assert (data.label, data.fingerprint) == ("CIFAR-10", fingerprint)
+    assert (data.label, data.digest) == ("CIFAR-10", digest)
     assert data.statistics == ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
-    assert make_split(6, 1, 1, 2, data.fingerprint, data.twins).fingerprint == split
+    assert make_split(6, 1, 1, 2, data.digest, data.twins).digest == split
 
 
 @pytest.mark.parametrize("name", FILES)

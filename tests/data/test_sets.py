@@ -29,9 +29,9 @@ KNOWN_FOLDERS = {
 @pytest.mark.parametrize("size", KNOWN_DIGITS)
 def test_digits_are_what_they_were(size):
     data = sets.load("digits", image_size=size)
-    fingerprint, mean, std, split = KNOWN_DIGITS[size]
-    assert (data.fingerprint, data.statistics) == (fingerprint, ((mean,) * 3, (std,) * 3))
-    assert splits.make_split(len(data.labels), 0, 1, None, data.fingerprint, data.twins).fingerprint == split
+    digest, mean, std, split = KNOWN_DIGITS[size]
+    assert (data.digest, data.statistics) == (digest, ((mean,) * 3, (std,) * 3))
+    assert splits.make_split(len(data.labels), 0, 1, None, data.digest, data.twins).digest == split
     assert data.repeated == 0
 
 
@@ -44,11 +44,11 @@ def test_class_folders_are_what_they_were(tmp_path, size):
             for i in range(count):
                 pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(tmp_path / "copy" / part / name / f"{i:04d}.png")
-    fingerprint, mean, std, split = KNOWN_FOLDERS[size]
+    digest, mean, std, split = KNOWN_FOLDERS[size]
     for name, statistics in (("cifar10", HALF), ("imagefolder", (mean, std))):
         data = sets.load(name, tmp_path / "copy", image_size=size)
-        assert (data.fingerprint, data.statistics) == (fingerprint, statistics)
-        assert splits.make_split(50, 3, 2, None, data.fingerprint, data.twins).fingerprint == split
+        assert (data.digest, data.statistics) == (digest, statistics)
+        assert splits.make_split(50, 3, 2, None, data.digest, data.twins).digest == split
 
 
 @pytest.mark.parametrize("size", [8, 16])

@@ -40,7 +40,7 @@ def test_the_default_size_is_the_disjoint_ones_and_more_is_allowed():
 
 def test_a_further_shadow_changes_nothing_else_and_pools_have_names_of_their_own():
     one, three = shared(shadow_num=1), shared(shadow_num=3)
-    assert one.fingerprint == three.fingerprint != splits.make_split(900, 5, 3, 300, "data").fingerprint
+    assert one.digest == three.digest != splits.make_split(900, 5, 3, 300, "data").digest
     for before, after in zip(one.worlds, three.worlds, strict=False):
         assert np.array_equal(before.members, after.members)
 
@@ -55,7 +55,7 @@ def test_the_file_says_which_pools_and_cannot_be_given_others():
     split = shared()
     saved = json.loads(json.dumps(splits.to_json(split)))
     back = splits.from_json(saved)
-    assert (saved["pools"], back.pools, back.fingerprint) == ("shared", "shared", split.fingerprint)
+    assert (saved["pools"], back.pools, back.digest) == ("shared", "shared", split.digest)
     with pytest.raises(CompLeakError, match="^split: shadow_0 shares images"):
         splits.from_json({**saved, "pools": "disjoint"})
     apart = splits.to_json(splits.make_split(900, 5, 1, 300, "data"))

@@ -54,18 +54,18 @@ def test_members_are_drawn_at_random():
 @pytest.mark.parametrize("train_size", [None, 100])
 def test_a_further_shadow_changes_nothing_else(train_size):
     one, three = (splits.make_split(900, 5, shadow_num, train_size, "data") for shadow_num in (1, 3))
-    assert one.fingerprint == three.fingerprint
+    assert one.digest == three.digest
     assert [world.name for world in three.worlds] == ["target", "shadow_0", "shadow_1", "shadow_2"]
     for before, after in zip(one.worlds, three.worlds, strict=False):
         assert np.array_equal(before.members, after.members)
         assert np.array_equal(before.non_members, after.non_members)
 
 
-@pytest.mark.parametrize("change", [{"seed": 6}, {"train_size": 101}, {"data_fingerprint": "other"}, {"n": 902}])
-def test_the_fingerprint_names_everything_else(change):
-    given = {"n": 900, "seed": 5, "train_size": 100, "data_fingerprint": "data"}
-    assert splits.make_split(**given).fingerprint == splits.make_split(**given).fingerprint
-    assert splits.make_split(**given).fingerprint != splits.make_split(**{**given, **change}).fingerprint
+@pytest.mark.parametrize("change", [{"seed": 6}, {"train_size": 101}, {"data_digest": "other"}, {"n": 902}])
+def test_the_digest_names_everything_else(change):
+    given = {"n": 900, "seed": 5, "train_size": 100, "data_digest": "data"}
+    assert splits.make_split(**given).digest == splits.make_split(**given).digest
+    assert splits.make_split(**given).digest != splits.make_split(**{**given, **change}).digest
 
 
 @pytest.mark.parametrize(("given", "says"), [
@@ -89,9 +89,9 @@ def test_worlds_are_found_by_name():
 
 
 def test_json_gives_the_split_back():
-    split = splits.make_split(300, 7, shadow_num=2, train_size=80, data_fingerprint="data")
+    split = splits.make_split(300, 7, shadow_num=2, train_size=80, data_digest="data")
     back = splits.from_json(json.loads(json.dumps(splits.to_json(split))))
-    assert back.fingerprint == split.fingerprint
+    assert back.digest == split.digest
     for before, after in zip(split.worlds, back.worlds, strict=True):
         assert before.name == after.name and before.scored == after.scored
         assert np.array_equal(before.members, after.members)
@@ -129,7 +129,7 @@ def outside(saved):
     pytest.param(lambda saved: saved.update(format=99), id="format"),
 ])
 def test_a_tampered_file_is_refused(tamper):
-    saved = splits.to_json(splits.make_split(300, 7, train_size=80, data_fingerprint="data"))
+    saved = splits.to_json(splits.make_split(300, 7, train_size=80, data_digest="data"))
     splits.from_json(copy.deepcopy(saved))
     tamper(saved)
     with pytest.raises(CompLeakError, match="^split[ :]"):
@@ -157,7 +157,7 @@ def test_rows_may_have_numbers_beyond_any_memory():
     target, shadow = (splits.make_world(name, first + np.arange(40), 20)
                       for name, first in (("target", 5), ("shadow_0", 2**61)))
     split = splits.Split(2**62, 0, 20, "made elsewhere", target, (shadow,))
-    assert splits.from_json(splits.to_json(split)).fingerprint == split.fingerprint
+    assert splits.from_json(splits.to_json(split)).digest == split.digest
 
 
 def test_derived_seeds_are_stable_and_distinct():

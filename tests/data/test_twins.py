@@ -30,7 +30,7 @@ def test_sets_without_twins_keep_their_splits(n, seed, known):
     """Fingerprint and every byte of the saved split as the first version of this code gave them."""
     split = splits.make_split(n, seed, 2, None, "data")
     saved = json.dumps(splits.to_json(split))
-    assert (split.fingerprint, hashlib.sha256(saved.encode()).hexdigest()[:16]) == known
+    assert (split.digest, hashlib.sha256(saved.encode()).hexdigest()[:16]) == known
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -77,7 +77,7 @@ def test_the_split_records_its_twins_and_gives_them_back():
     saved = json.loads(json.dumps(splits.to_json(split)))
     assert saved["twins"] == [list(rows) for rows in twins]
     back = splits.from_json(saved)
-    assert back.twins == twins and back.fingerprint == split.fingerprint
+    assert back.twins == twins and back.digest == split.digest
     again = splits.make_split(300, 7, 2, 80, "data", tuple(np.array(rows) for rows in twins))
     assert json.dumps(splits.to_json(again)) == json.dumps(splits.to_json(split))
 

@@ -50,7 +50,7 @@ def make_run(made_up):
     def make(folder, seed=0, shift=planted, versions=None, non_members=NON_MEMBERS, rmia_a=0.5, **settings):
         versions = versions or paper_versions()
         run, rng = Run(Layout(folder, "digits", "resnet18")), np.random.default_rng(derive_seed(seed, "made up"))
-        split = make_split(6 * non_members, seed, train_size=2 * non_members, data_fingerprint="made up")
+        split = make_split(6 * non_members, seed, train_size=2 * non_members, data_digest="made up")
         settings = Settings(**{"data_label": "made up", "classes": ("0", "1"), "seed": seed, **settings})
         write_json(run.path, {"run": settings.as_json(), **to_json(split)})
         labels = rng.integers(2, size=split.n)

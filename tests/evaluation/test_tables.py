@@ -281,7 +281,7 @@ def test_main_prints_the_claims_and_where_they_come_from(make_run, capsys):
     names = {f"{name}.{ending}" for name in ("models", "C1", "C2", "C3") for ending in ("md", "csv", "tex")}
     assert {path.name for path in run.layout.tables.iterdir()} == names
     split = make_split(400, 0)
-    for fact in (LABEL, "134 rows of the target, 67 of them members", "133 members", "seed 0", split.fingerprint,
+    for fact in (LABEL, "134 rows of the target, 67 of them members", "133 members", "seed 0", split.digest,
                  "1 shadow model(s)", "RMIA with a = 0.5"):
         assert fact in " ".join(out.split())
         assert fact in (run.layout.tables / "C1.md").read_text()

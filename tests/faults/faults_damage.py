@@ -15,7 +15,7 @@ from common.paths import ORIGINAL, Layout
 from data import cache, sets
 from models import making
 from models.run import Run
-from models.weights import Progress, fingerprint, load_model, read_weights
+from models.weights import Progress, digest_of, load_model, read_weights
 
 CASES = 200
 PRUNED = chain.VERSIONS[0]
@@ -45,7 +45,7 @@ def readers(layout, pictures):
 
     def weights(path):
         saved = read_weights(path)
-        return fingerprint(saved["tensors"]), saved["settings"], fingerprint(load_model(saved).state_dict())
+        return digest_of(saved["tensors"]), saved["settings"], digest_of(load_model(saved).state_dict())
 
     def answers(version):
         run = Run(layout)
@@ -60,7 +60,7 @@ def readers(layout, pictures):
 
     def progress():
         state = Progress(target / "progress.pt", {"a": 1}).load()
-        return state and (state["epoch"], fingerprint(state["model"]))
+        return state and (state["epoch"], digest_of(state["model"]))
 
     def log():
         before = (target / "log.jsonl").read_bytes()
@@ -69,7 +69,7 @@ def readers(layout, pictures):
 
     def cached():
         data = sets.load("imagefolder", pictures, image_size=8)
-        return data.fingerprint, data.labels, data.classes, np.array(data.images)
+        return data.digest, data.labels, data.classes, np.array(data.images)
 
     files = {path: partial(weights, path) for path in (target / "weights.pt", pruned / "weights.pt")}
     files |= {target / "progress.pt": progress, target / "log.jsonl": log}
@@ -118,7 +118,7 @@ def test_a_damaged_file_is_refused_or_made_again_or_harmless(scene, tally, capsy
             said = capsys.readouterr().out
             kind = "rebuilt" if "afresh" in said or "again" in said else "harmless"
             if path.suffix == ".jpg" and found[0] != expected[path][0]:
-                kind = "refused"  # other pictures: every stage compares this fingerprint with the split's
+                kind = "refused"  # other pictures: every stage compares this digest with the split's
             elif not (kind == "rebuilt" and found is None) and not same_values(found, expected[path]):
                 wrong.append((path.name, case))
         path.write_bytes(raw)

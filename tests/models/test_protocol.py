@@ -170,4 +170,4 @@ def test_best_epoch_ends_a_training_early_and_keeps_its_best_epoch(tmp_path, mon
     other = run(tmp_path / "patient", "--epochs", "3", "--protocol", "best_epoch")
     last = run(tmp_path / "last", "--epochs", "3")
     kept += [read_weights(one.file(ORIGINAL, "target", "weights.pt")) for one in (other, last)]
-    assert kept[0]["fingerprint"] == kept[1]["fingerprint"] != kept[2]["fingerprint"]
+    assert kept[0]["digest"] == kept[1]["digest"] != kept[2]["digest"]

@@ -78,10 +78,10 @@ def test_a_stage_leaves_its_files(finished):
             folder = layout(finished).file(version, world, "weights.pt").parent
             assert {path.name for path in folder.iterdir()} == {"weights.pt", "config.json", "log.jsonl", "queries.npz"}
             config = json.loads((folder / "config.json").read_text())
-            assert config["weights"] == weights(finished, version, world)["fingerprint"]
+            assert config["weights"] == weights(finished, version, world)["digest"]
             assert config["bytes"] == (folder / "weights.pt").stat().st_size
             assert len((folder / "log.jsonl").read_text().splitlines()) == 1
-    assert weights(finished, PRUNED)["settings"]["parent"] == weights(finished)["fingerprint"]
+    assert weights(finished, PRUNED)["settings"]["parent"] == weights(finished)["digest"]
 
 
 def test_target_and_shadow_start_and_train_apart(finished):
@@ -122,28 +122,28 @@ def test_changed_settings_train_again_only_where_that_is_asked_for(run_dir, agai
     assert state(run_dir) == files
     again(run_dir, *more, "--retrain")
     after = weights(run_dir, version)
-    assert after["fingerprint"] != before["fingerprint"] and after["settings"] != before["settings"]
+    assert after["digest"] != before["digest"] and after["settings"] != before["settings"]
     assert len(path.read_text().splitlines()) == after["settings"]["epochs"]
     queries = load_queries(layout(run_dir).file(version, "target", "queries.npz"))
-    assert queries.meta["weights"] == after["fingerprint"]
+    assert queries.meta["weights"] == after["digest"]
 
 
 def test_new_originals_are_compressed_again(run_dir):
     before = weights(run_dir, PRUNED)
     run_train(run_dir, "--epochs", "2", "--retrain")
     run_prune(run_dir)
-    assert weights(run_dir, PRUNED)["fingerprint"] != before["fingerprint"]
-    assert weights(run_dir, PRUNED)["settings"]["parent"] == weights(run_dir)["fingerprint"]
+    assert weights(run_dir, PRUNED)["digest"] != before["digest"]
+    assert weights(run_dir, PRUNED)["settings"]["parent"] == weights(run_dir)["digest"]
 
 
 @pytest.mark.parametrize("damage", [lambda raw: raw[:500], lambda raw: b"", lambda raw: raw[:-3000] + raw[-2990:]])
 def test_damaged_weights_are_made_again_and_come_out_the_same(run_dir, capsys, damage):
     path = layout(run_dir).file(ORIGINAL, "target", "weights.pt")
-    before = weights(run_dir)["fingerprint"]
+    before = weights(run_dir)["digest"]
     untouched = layout(run_dir).file(ORIGINAL, "shadow_0", "weights.pt").stat().st_mtime_ns
     path.write_bytes(damage(path.read_bytes()))
     run_train(run_dir)
-    assert weights(run_dir)["fingerprint"] == before
+    assert weights(run_dir)["digest"] == before
     assert layout(run_dir).file(ORIGINAL, "shadow_0", "weights.pt").stat().st_mtime_ns == untouched
     assert "making it again" in capsys.readouterr().out
 
@@ -197,7 +197,7 @@ def test_other_data_is_refused(run_dir, monkeypatch):
 
     def other(*args, **given):
         data = load(*args, **given)
-        return type(data)(**{**vars(data), "fingerprint": "other"})
+        return type(data)(**{**vars(data), "digest": "other"})
 
     monkeypatch.setattr(stage.sets, "load", other)
     run_prune(run_dir)  # what is finished needs no pictures
@@ -213,12 +213,12 @@ def test_a_damaged_split_is_one_line(run_dir, content):
 
 
 def test_a_further_shadow_keeps_what_is_there(run_dir):
-    before = {world: weights(run_dir, version, world)["fingerprint"]
+    before = {world: weights(run_dir, version, world)["digest"]
               for version in (ORIGINAL, PRUNED) for world in ("target", "shadow_0")}
     log = layout(run_dir).file(ORIGINAL, "target", "log.jsonl").stat().st_mtime_ns
     run_train(run_dir, "--shadow_num", "2")
     run_prune(run_dir)
-    assert before == {world: weights(run_dir, version, world)["fingerprint"]
+    assert before == {world: weights(run_dir, version, world)["digest"]
                       for version in (ORIGINAL, PRUNED) for world in ("target", "shadow_0")}
     assert layout(run_dir).file(ORIGINAL, "target", "log.jsonl").stat().st_mtime_ns == log
     # Every model answers every evaluation row, the new shadow's too: attacks pair rows by index.
@@ -250,7 +250,7 @@ def test_a_stopped_stage_goes_on(tmp_path, finished, monkeypatch):
     assert layout(tmp_path).file(ORIGINAL, "shadow_0", "progress.pt").exists()
     run_train(tmp_path)
     for world in ("target", "shadow_0"):
-        assert weights(tmp_path, world=world)["fingerprint"] == weights(finished, world=world)["fingerprint"]
+        assert weights(tmp_path, world=world)["digest"] == weights(finished, world=world)["digest"]
         assert not layout(tmp_path).file(ORIGINAL, world, "progress.pt").exists()
 
 
@@ -278,7 +278,7 @@ def test_clustered_models_hold_few_values(run_dir):
     saved = weights(run_dir, CLUSTERED)
     books = [tensor for name, tensor in saved["tensors"].items() if name.endswith(".codebook")]
     assert len(books) == 21 and max(map(len, books)) == 4
-    assert saved["settings"]["parent"] == weights(run_dir)["fingerprint"]
+    assert saved["settings"]["parent"] == weights(run_dir)["digest"]
 
 
 def test_sensitivities_are_those_of_the_evaluation_rows(run_dir):
@@ -288,7 +288,7 @@ def test_sensitivities_are_those_of_the_evaluation_rows(run_dir):
                                    ("index", "sensitivity"))
         assert np.array_equal(arrays["index"], np.sort(world.evaluation))
         assert arrays["sensitivity"].shape == (80, 10) and (arrays["sensitivity"] >= 0).all()
-        assert meta["weights"] == weights(run_dir, world=world.name)["fingerprint"]
+        assert meta["weights"] == weights(run_dir, world=world.name)["digest"]
 
 
 def test_answers_to_more_pictures_than_are_asked_stay(run_dir):

@@ -31,15 +31,15 @@ def test_a_new_run_keeps_twins_together(asked):
     opened = stage.open_stage(asked, create=True)
     assert len(opened.split.twins) == 10
     making._write_split(opened)
-    assert stage.open_stage(asked).split.fingerprint == opened.split.fingerprint
+    assert stage.open_stage(asked).split.digest == opened.split.digest
 
 
 def test_a_run_from_before_this_care_keeps_its_split(asked):
     opened = stage.open_stage(asked, create=True)
-    old = splits.make_split(60, opened.settings.seed, 1, None, opened.data.fingerprint)
-    assert old.fingerprint != opened.split.fingerprint
+    old = splits.make_split(60, opened.settings.seed, 1, None, opened.data.digest)
+    assert old.digest != opened.split.digest
     write_json(opened.run.path, {"run": opened.settings.as_json(), **splits.to_json(old)})
-    assert stage.open_stage(asked).split.fingerprint == old.fingerprint
+    assert stage.open_stage(asked).split.digest == old.digest
 
 
 def test_decoded_pictures_go_to_the_run_folder_of_a_read_only_checkout(asked, tmp_path, monkeypatch):

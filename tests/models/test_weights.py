@@ -17,7 +17,7 @@ from models.networks import NETWORKS, build
 from models.networks.resnet import ResNet
 from models.networks.units import Network
 from models.run import Run
-from models.weights import Progress, fingerprint, load_model, read_weights, save_weights
+from models.weights import Progress, digest_of, load_model, read_weights, save_weights
 
 SETTINGS = {"technique": None, "degree": None, "model": "resnet18", "num_cls": 3, "lr": 0.1}
 
@@ -167,12 +167,12 @@ def test_json_is_read_back_or_its_command_is_named(tmp_path):
 def test_weights_are_read_back_with_their_settings(tmp_path):
     name = save_weights(tmp_path / "weights.pt", tensors(), SETTINGS)
     saved = read_weights(tmp_path / "weights.pt")
-    assert saved["settings"] == SETTINGS and saved["fingerprint"] == name == fingerprint(tensors())
+    assert saved["settings"] == SETTINGS and saved["digest"] == name == digest_of(tensors())
     assert saved["tensors"].keys() == tensors().keys()
     assert all(torch.equal(saved["tensors"][key], tensor) for key, tensor in tensors().items())
 
 
-def test_the_fingerprint_sees_names_values_types_and_shapes():
+def test_the_digest_sees_names_values_types_and_shapes():
     versions = [tensors(), tensors(1)]
     for change in (lambda t: t.update(other=t.pop("fc.bias")), lambda t: t.update({"fc.bias": t["fc.bias"].double()}),
                    lambda t: t.update({"fc.weight": t["fc.weight"].view(10, 20)}), lambda t: t.pop("packed"),
@@ -180,9 +180,9 @@ def test_the_fingerprint_sees_names_values_types_and_shapes():
         changed = tensors()
         change(changed)
         versions.append(changed)
-    assert len({fingerprint(version) for version in versions}) == len(versions)
+    assert len({digest_of(version) for version in versions}) == len(versions)
     laid_out = {"w": torch.randn(2, 3, 4, 5)}
-    assert fingerprint(laid_out) == fingerprint({"w": laid_out["w"].to(memory_format=torch.channels_last)})
+    assert digest_of(laid_out) == digest_of({"w": laid_out["w"].to(memory_format=torch.channels_last)})
 
 
 def refused(path):
@@ -233,7 +233,7 @@ def test_a_flipped_bit_is_refused_or_changes_nothing(tmp_path):
             refusals += 1
             continue
         assert saved["settings"] == SETTINGS, at
-        assert fingerprint(saved["tensors"]) == fingerprint(tensors()), at
+        assert digest_of(saved["tensors"]) == digest_of(tensors()), at
     assert refusals > 100
 
 

@@ -39,7 +39,7 @@ def test_what_is_laid_out_is_what_was_packed(run, tmp_path):
                 assert getattr(before, name).dtype == getattr(after, name).dtype
             assert run.config(version, world.name) == again.config(version, world.name)
         assert identities(run, version).sensitivities == identities(again, version).sensitivities
-    assert again.settings.data_dir is None and again.split.fingerprint == run.split.fingerprint
+    assert again.settings.data_dir is None and again.split.digest == run.split.digest
 
 
 def test_sensitivities_stay_behind_unless_they_are_wanted(run, tmp_path):
