@@ -1,6 +1,8 @@
 """What every benchmark shares: its row of the table, its command, interleaved timing, and the JSON that it leaves."""
 import os
 import platform
+import subprocess
+import sys
 import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -11,7 +13,7 @@ import torch
 
 from common.command import Parser, run
 from common.device import choose_device
-from common.errors import UsageError
+from common.errors import CompLeakError, UsageError
 from common.files import write_json
 from models.record import device_name
 
@@ -90,6 +92,14 @@ def seconds(function):
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter() - began
+
+
+def output_of(*words, **how):
+    """What a Python process of these words prints; CompLeakError with the last line of its errors where it fails."""
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, **how)
+    if done.returncode:
+        raise CompLeakError(f"{' '.join(words)} failed: {done.stderr.strip().splitlines()[-1:]}")
+    return done.stdout
 
 
 def machine(device):

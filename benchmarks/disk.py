@@ -2,13 +2,11 @@
 import tempfile
 from pathlib import Path
 
-import torch
-
 from benchmarks.common import Row, command
 from benchmarks.made_up import write_run
-from benchmarks.training import new_model
+from benchmarks.sizes import packed
 from common.paths import ORIGINAL
-from models.compression import TECHNIQUES, paper_versions
+from models.compression import paper_versions
 from models.weights import save_weights
 
 GOAL = 1e9
@@ -16,22 +14,12 @@ ROW = Row("disk", "disk of one complete run: 18 models, their queries and sensit
           "python -m benchmarks.disk")
 
 
-def packed(version):
-    """The tensors that one version of an untrained ResNet-18 is saved as: training changes values, not their number."""
-    model = new_model(torch.device("cpu"))
-    if version == ORIGINAL:
-        return model.state_dict()
-    session = TECHNIQUES[version.technique].start(model, version.degree)
-    session.model.train()(torch.randn(8, 3, 32, 32))  # int8's ranges are those of pictures that were seen
-    return session.pack(session.model)
-
-
 def measure(device, scored=10_000):
     """scored: members a world that are scored; six times as many rows are queried."""
     with tempfile.TemporaryDirectory() as folder:
         layout = write_run(Path(folder), paper_versions(), scored, sensitivity=True)
         for version in paper_versions():
-            tensors = packed(version)
+            tensors = packed("resnet18", version)
             for world in ("target", "shadow_0"):
                 save_weights(layout.file(version, world, "weights.pt"), tensors, {})
         size = {path: path.stat().st_size for path in Path(folder).rglob("*") if path.is_file()}

@@ -8,9 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch.nn import functional as F
 
-from benchmarks.common import Row, command, seconds
+from benchmarks.common import Row, command, output_of, seconds
 from benchmarks.training import new_model
-from common.errors import CompLeakError
 from common.threads import CHOICES
 
 GOAL, IDLE_GOAL, THREADS, BUSY = 4, 1.03, 2, 2
@@ -38,10 +37,7 @@ def in_process(count, batch, environment):
     """Least and mean seconds of so many steps in a process of its own, since waiting is chosen when torch is loaded."""
     others = {name: value for name, value in os.environ.items() if name not in (*CHOICES, "OMP_NUM_THREADS")}
     code = f"import json; from benchmarks.loaded import steps; print(json.dumps(steps({count}, {batch})))"
-    done = subprocess.run([sys.executable, "-c", code], env={**others, **environment}, capture_output=True, text=True)
-    if done.returncode:
-        raise CompLeakError(f"the steps could not be timed: {done.stderr.strip().splitlines()[-1:]}")
-    taken = json.loads(done.stdout)
+    taken = json.loads(output_of("-c", code, env={**others, **environment}))
     return min(taken), sum(taken) / len(taken)
 
 

@@ -2,8 +2,6 @@
 import contextlib
 import io
 import resource
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -12,10 +10,9 @@ import torch
 
 from attacks import classifiers
 from attacks.samia import samia_score, train_samia
-from benchmarks.common import Row, command
+from benchmarks.common import Row, command, output_of
 from benchmarks.made_up import write_run
 from benchmarks.nr_sr import commands
-from common.errors import CompLeakError
 from common.paths import Layout, Version
 
 GOAL = 2.0
@@ -45,10 +42,7 @@ def peak(classes, scored, trees):
     with tempfile.TemporaryDirectory() as folder:
         write_run(Path(folder), PRUNED, scored, classes=classes)
         code = f"from benchmarks.memory import attack; attack({folder!r}, {classes}, {2 * scored}, {trees})"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    if done.returncode:
-        raise CompLeakError(f"the attacks on {classes} classes failed: {done.stderr.strip().splitlines()[-1:]}")
-    return float(done.stdout)
+        return float(output_of("-c", code))
 
 
 def measure(device, classes=(100, 200), scored=10_000, trees=classifiers.TREES):

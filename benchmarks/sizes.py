@@ -16,20 +16,24 @@ VERSIONS = [ORIGINAL, *(Version(name, degree) for name, degree in (
     ("ptq", "onnx-int8")))]
 
 
-def megabytes(name, version, width=1):
-    """Size in MB of the file of a network's version; its weights are untrained, which changes no size."""
+def packed(name, version, width=1):
+    """The tensors that a network's version is saved as; its weights are untrained, which changes no size."""
     model = build(name, CLASSES, seed=0, width=width).to(memory_format=torch.channels_last)
-    tensors = model.state_dict()
-    if version != ORIGINAL:
-        session = TECHNIQUES[version.technique].start(model, version.degree)
-        shown = torch.randn(PICTURES, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
-        session.hooks.look(lambda n: shown[:n])
-        with torch.no_grad():
-            session.model.train()(shown)  # ranges of activations
-        tensors = session.pack(session.model)
+    if version == ORIGINAL:
+        return model.state_dict()
+    session = TECHNIQUES[version.technique].start(model, version.degree)
+    shown = torch.randn(PICTURES, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    session.hooks.look(lambda n: shown[:n])
+    with torch.no_grad():
+        session.model.train()(shown)  # int8's ranges are those of pictures that were seen
+    return {key: tensor.detach() for key, tensor in session.pack(session.model).items()}
+
+
+def megabytes(name, version, width=1):
+    """Size in MB of the file of a network's version."""
     with tempfile.TemporaryDirectory() as folder:
         path = weights_file(Layout(Path(folder), "cifar10", name), version, "target")
-        save_weights(path, {key: tensor.detach().cpu() for key, tensor in tensors.items()}, {})
+        save_weights(path, packed(name, version, width), {})
         return path.stat().st_size / 1e6
 
 

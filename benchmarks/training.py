@@ -98,7 +98,7 @@ def at_once(models, steps, batch, device, bfloat16):
     for worker in workers:
         worker.join()
     if any(worker.exitcode for worker in workers):
-        raise CompLeakError(f"training {models} model(s) at once failed on {device}: try fewer with --models")
+        raise CompLeakError(f"training {models} model(s) at once failed on {device}: try fewer")
     return models * steps * batch / max(took.get() for _ in workers)
 
 
