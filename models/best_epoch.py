@@ -2,13 +2,12 @@
 import torch
 
 from data.augment import normalise
-from models.training import LastEpoch
 
 PATIENCE = 11
 BATCH = 250
 
 
-class BestEpoch(LastEpoch):
+class BestEpoch:
     """Keeps the epoch of best accuracy on some pictures, and stops after `patience` epochs without a better one.
 
     images [n, h, w, 3] uint8 and labels [n] int64 on the model's device; statistics is (mean, std); bfloat16: run
@@ -21,6 +20,7 @@ class BestEpoch(LastEpoch):
         self.patience, self.best, self.waited, self.kept = patience, -1.0, 0, {}
 
     def stop_after(self, model):
+        """Called at the end of each epoch: whether training ends here."""
         accuracy = self.accuracy(model)
         self.waited += 1
         if accuracy > self.best:
@@ -29,19 +29,17 @@ class BestEpoch(LastEpoch):
         return self.waited >= self.patience
 
     def finish(self, model):
+        """Called after the last epoch: put the kept weights into the model."""
         model.load_state_dict(self.kept)
 
     @torch.no_grad()
     def accuracy(self, model):
-        """Fraction of the pictures that the model gets right in evaluation mode; its mode is put back."""
-        training = {module: module.training for module in model.modules()}
+        """Fraction of the pictures that the model gets right; leaves it in evaluation mode."""
         model.eval()
         correct = 0
         with torch.autocast(self.images.device.type, dtype=torch.bfloat16, enabled=self.bfloat16):
             for images, labels in zip(self.images.split(BATCH), self.labels.split(BATCH), strict=True):
                 correct += (model(normalise(images, *self.statistics)).argmax(1) == labels).sum()
-        for module, mode in training.items():
-            module.training = mode
         return int(correct) / len(self.labels)
 
     def state_dict(self):

@@ -36,24 +36,6 @@ class Recipe:
     best_epoch: int = 0
 
 
-class LastEpoch:
-    """Which epoch's weights are kept: the last one's. The base of `models.best_epoch.BestEpoch`."""
-
-    def stop_after(self, model):
-        """Called at the end of each epoch: whether training ends here."""
-        return False
-
-    def finish(self, model):
-        """Called after the last epoch: put the kept weights into the model."""
-
-    def state_dict(self):
-        """What a stopped training needs to go on."""
-        return {}
-
-    def load_state_dict(self, state):
-        """Take back what `state_dict` gave."""
-
-
 class Hooks:
     """What a compression technique adds to the loop; the base class is plain training."""
 
@@ -95,47 +77,48 @@ def train(model, images, labels, statistics, recipe, hooks, progress, log_path, 
 
     images [n, h, w, 3] uint8 and labels [n] int64 lie on the model's device; statistics is (mean, std).
     Every random choice comes from (recipe.seed, epoch or step), so a stopped run ends in the same weights.
-    progress: an object with load() → state or None and save(state). One JSON line an epoch goes to log_path.
-    selection: which epoch is kept, default the last.
+    progress: an object with load() → state or None and save(state), or None. One JSON line an epoch goes to log_path.
+    selection: a models.best_epoch.BestEpoch, or None to keep the last epoch.
     Raises CompLeakError when the loss or a weight stops being finite; no such state is saved.
     """
-    device, selection = images.device, selection or LastEpoch()
-    groups = hooks.parameter_groups(model, WEIGHT_DECAY)
+    n, groups = len(images), hooks.parameter_groups(model, WEIGHT_DECAY)
     optimizer = torch.optim.SGD(groups, lr=recipe.lr, momentum=MOMENTUM, fused=True)
-    n = len(images)
     starts = [s for s in range(0, n, recipe.batch_size) if n - s > 1 or n == 1]  # BatchNorm needs two pictures
-    first_epoch, first_step, totals = _resume(progress, model, optimizer, hooks, selection, device)
+    parts = {"model": model, "optimizer": optimizer, "technique": hooks} | ({"selection": selection} if selection else {})
+    first_epoch, first_step, totals = _resume(progress, parts, images.device)
     saved_at = time.monotonic()
     bar = tqdm(total=recipe.epochs * len(starts), initial=first_epoch * len(starts) + first_step, unit="step",
                desc=description, mininterval=1)
     for epoch in range(first_epoch, recipe.epochs):
-        began = time.monotonic()
-        model.train()
-        hooks.start_epoch(epoch, recipe.epochs)
-        for group in optimizer.param_groups:
-            group["lr"] = cosine(recipe.lr, epoch, recipe.epochs)
-        plan = EpochPlan(n, recipe, epoch, device)
+        began, plan = time.monotonic(), EpochPlan(n, recipe, epoch, images.device)
+        _start_epoch(model, optimizer, hooks, recipe, epoch)
         for step in range(first_step, len(starts)):
             rows = plan.order[starts[step] : starts[step] + recipe.batch_size]
-            pictures = plan.pictures(images, rows)
+            x = normalise(plan.pictures(images, rows), *statistics)
             torch.manual_seed(derive_seed(recipe.seed, "dropout", epoch, step))
-            totals += _step(model, normalise(pictures, *statistics), labels[rows], optimizer, hooks, recipe)
+            totals += _step(model, x, labels[rows], optimizer, hooks, recipe)
             bar.update()
-            if time.monotonic() - saved_at > SAVE_EVERY:
+            if progress and time.monotonic() - saved_at > SAVE_EVERY:
                 _check(model, totals, epoch, recipe, description)
-                progress.save(_state(model, optimizer, hooks, selection, epoch, step + 1, totals))
+                progress.save({**{name: part.state_dict() for name, part in parts.items()}, "epoch": epoch,
+                               "step": step + 1, "totals": totals})
                 saved_at = time.monotonic()
         _check(model, totals, epoch, recipe, description)
-        loss, accuracy = (totals[:2] / totals[2]).tolist()
-        _log(log_path, epoch, recipe, loss, accuracy, time.monotonic() - began)
-        bar.set_postfix(loss=f"{loss:.3f}", acc=f"{accuracy:.3f}")
-        first_step = 0
-        totals.zero_()
-        if selection.stop_after(model):
+        bar.set_postfix(_log(log_path, epoch, recipe, totals, time.monotonic() - began))
+        first_step, totals = 0, torch.zeros_like(totals)
+        if selection and selection.stop_after(model):
             break
     bar.close()
-    selection.finish(model)
+    if selection:
+        selection.finish(model)
     return model
+
+
+def _start_epoch(model, optimizer, hooks, recipe, epoch):
+    model.train()
+    hooks.start_epoch(epoch, recipe.epochs)
+    for group in optimizer.param_groups:
+        group["lr"] = cosine(recipe.lr, epoch, recipe.epochs)
 
 
 class EpochPlan:
@@ -185,27 +168,24 @@ def _check(model, totals, epoch, recipe, description):
                             "smaller --lr (what was saved before is kept)")
 
 
-def _state(model, optimizer, hooks, selection, epoch, step, totals):
-    return {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "technique": hooks.state_dict(),
-            "selection": selection.state_dict(), "epoch": epoch, "step": step, "totals": totals}
-
-
-def _resume(progress, model, optimizer, hooks, selection, device):
-    state = progress.load()
+def _resume(progress, parts, device):
+    """(epoch, step, totals) to go on from."""
+    state = progress.load() if progress else None
     if state is None:
         return 0, 0, torch.zeros(3, device=device)
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    hooks.load_state_dict(state["technique"])
-    selection.load_state_dict(state.get("selection", {}))
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
     return state["epoch"], state["step"], state["totals"].to(device)
 
 
-def _log(path, epoch, recipe, loss, accuracy, seconds):
+def _log(path, epoch, recipe, totals, seconds):
+    """Add an epoch's line to the log; returns what of it the progress bar shows."""
+    loss, accuracy = (totals[:2] / totals[2]).tolist()
     line = {"epoch": epoch + 1, "of": recipe.epochs, "lr": cosine(recipe.lr, epoch, recipe.epochs),
             "train_loss": loss, "train_accuracy": accuracy, "seconds": round(seconds, 3)}
     with open(path, "a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
+    return {"loss": f"{loss:.3f}", "acc": f"{accuracy:.3f}"}
 
 
 def settings(recipe):

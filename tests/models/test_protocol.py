@@ -27,16 +27,6 @@ TINY = ["--dataset_name", "digits", "--device", "cpu", "--amp", "off", "--query_
         "--image_size", "8", "--train_size", "40", "--lr", "0.05", "--batch_size", "20"]
 
 
-class Nothing:
-    """Progress that is never there."""
-
-    def load(self):
-        return None
-
-    def save(self, state):
-        pass
-
-
 @pytest.fixture(autouse=True)
 def narrow(monkeypatch):
     monkeypatch.setitem(NETWORKS, "resnet18", Network(lambda classes, width: ResNet(classes, (4, 8, 8, 16)), "toy"))
@@ -122,7 +112,7 @@ def test_l2_term_is_the_gradient_of_half_the_squared_norm(tmp_path):
         start = {name: value.clone() for name, value in model.named_parameters()}
         model.float()
         recipe = Recipe(epochs=1, lr=1.0, batch_size=20, augment=False, bfloat16=False, seed=1, l2_term=l2_term)
-        train_network(model, images, labels, STATISTICS, recipe, Hooks(), Nothing(), tmp_path / "log", "test")
+        train_network(model, images, labels, STATISTICS, recipe, Hooks(), None, tmp_path / "log", "test")
         models.append(dict(model.named_parameters()))
     for name, value in start.items():
         expected = -L2_TERM * value.float()

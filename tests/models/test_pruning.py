@@ -14,16 +14,6 @@ from models.training import Hooks, Recipe, train
 SPARSITIES = (0.6, 0.7, 0.8, 0.9)
 
 
-class NoProgress:
-    """A training that is never stopped."""
-
-    def load(self):
-        return None
-
-    def save(self, state):
-        pass
-
-
 def network():
     torch.manual_seed(0)
     return ResNet(3, widths=(4, 8, 8, 16)).to(memory_format=torch.channels_last)
@@ -34,7 +24,7 @@ def fine_tune(model, technique, tmp_path, epochs=3):
     images = torch.from_numpy(rng.integers(0, 256, (40, 8, 8, 3), dtype=np.uint8))
     labels = torch.from_numpy(rng.integers(3, size=40))
     recipe = Recipe(epochs=epochs, lr=0.01, batch_size=20, augment=True, bfloat16=False, seed=7)
-    train(model, images, labels, ((0.5,) * 3, (0.3,) * 3), recipe, technique, NoProgress(), tmp_path / "log", "test")
+    train(model, images, labels, ((0.5,) * 3, (0.3,) * 3), recipe, technique, None, tmp_path / "log", "test")
 
 
 @pytest.mark.parametrize("sparsity", [0.5, *SPARSITIES, 0.999])
