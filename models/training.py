@@ -75,16 +75,16 @@ class Session:
 def train(model, images, labels, statistics, recipe, hooks, progress, log_path, description, selection=None):
     """Train a model in place on members alone; goes on from a progress file where there is one.
 
-    images [n, h, w, 3] uint8 and labels [n] int64 lie on the model's device; statistics is (mean, std).
-    Every random choice comes from (recipe.seed, epoch or step), so a stopped run ends in the same weights.
-    progress: an object with load() → state or None and save(state), or None. One JSON line an epoch goes to log_path.
-    selection: a models.best_epoch.BestEpoch, or None to keep the last epoch.
-    Raises CompLeakError when the loss or a weight stops being finite; no such state is saved.
+    images [n, h, w, 3] uint8 and labels [n] int64 lie on the model's device; statistics: (mean, std); progress: has
+    load() → state or None and save(state), or is None; log_path: gets a JSON line an epoch; selection: a BestEpoch, or
+    None for the last. Every random choice comes from (recipe.seed, epoch or step), so a stopped run ends in the same
+    weights. CompLeakError when the loss or a weight stops being finite; no such state is saved.
     """
     n, groups = len(images), hooks.parameter_groups(model, WEIGHT_DECAY)
     optimizer = torch.optim.SGD(groups, lr=recipe.lr, momentum=MOMENTUM, fused=True)
     starts = [s for s in range(0, n, recipe.batch_size) if n - s > 1 or n == 1]  # BatchNorm needs two pictures
-    parts = {"model": model, "optimizer": optimizer, "technique": hooks} | ({"selection": selection} if selection else {})
+    parts = {"model": model, "optimizer": optimizer, "technique": hooks}
+    parts |= {"selection": selection} if selection else {}
     first_epoch, first_step, totals = _resume(progress, parts, images.device)
     saved_at = time.monotonic()
     bar = tqdm(total=recipe.epochs * len(starts), initial=first_epoch * len(starts) + first_step, unit="step",

@@ -37,7 +37,7 @@ def test_the_world_that_is_named_is_attacked_and_the_runs_own_results_stay(layou
     before = {path: path.read_bytes() for path in layout.run_dir.rglob("*") if path.is_file()}
     run = Run(as_world(layout, "shadow_1"))
     assert [world.name for world in run.split.worlds] == ["shadow_1", "target", "shadow_0", "shadow_2"]
-    assert run.split.fingerprint == Run(layout).split.fingerprint and run.versions() == [ORIGINAL]
+    assert run.split.digest == Run(layout).split.fingerprint and run.versions() == [ORIGINAL]
     result = nr.attack_version(run, ORIGINAL, Context(0), RMIA)[0]
     made = set(layout.run_dir.rglob("*")) - before.keys()
     assert {path.name for path in made if path.is_file()} == {"NR.json", "NR_scores.npz"}
@@ -83,7 +83,7 @@ def test_it_equals_a_run_in_which_the_worlds_changed_names(made_up_run):
         arrays = {key: getattr(queries, key) for key in ("logits", "losses", "labels", "index", "member")}
         meta = {key: value for key, value in queries.meta.items() if key != "format"}
         save_arrays(renamed.file(ORIGINAL, name, "queries.npz"),
-                    {**meta, "world": name, "split": split.fingerprint}, **arrays)
+                    {**meta, "world": name, "split": split.digest}, **arrays)
     one, two = (read_version(each, ORIGINAL) for each in (run, Run(renamed)))
     for name in RMIA:
         found, expected = (nr.ATTACKS[name].run(attacked, Context(0)) for attacked in (one, two))
