@@ -37,7 +37,7 @@ def test_the_world_that_is_named_is_attacked_and_the_runs_own_results_stay(layou
     before = {path: path.read_bytes() for path in layout.run_dir.rglob("*") if path.is_file()}
     run = Run(as_world(layout, "shadow_1"))
     assert [world.name for world in run.split.worlds] == ["shadow_1", "target", "shadow_0", "shadow_2"]
-    assert run.split.digest == Run(layout).split.fingerprint and run.versions() == [ORIGINAL]
+    assert run.split.digest == Run(layout).split.digest and run.versions() == [ORIGINAL]
     result = nr.attack_version(run, ORIGINAL, Context(0), RMIA)[0]
     made = set(layout.run_dir.rglob("*")) - before.keys()
     assert {path.name for path in made if path.is_file()} == {"NR.json", "NR_scores.npz"}
