@@ -197,8 +197,7 @@ def tpr(metrics):
 
 
 def report(title, attacks, run=None):
-    """Print a title, with the protocol where it is not the sound one, and one line an attack."""
-    protocol = run.settings.protocol if run else "sound"
-    print(title if protocol == "sound" else f"{title}, protocol {protocol}")
+    """Print a title, with protocol and pools where they are not the usual ones, and one line an attack."""
+    print(f"{title}{run.settings.unusual if run else ''}")
     for name, metrics in attacks.items():
         print("  " + line(name, metrics))

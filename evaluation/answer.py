@@ -2,6 +2,7 @@
 import re
 
 from common.metrics import LOW_FPR
+from data.splits import DISJOINT
 from evaluation.best import SETTINGS
 from evaluation.claim_pairs import STATEMENTS
 from evaluation.claims_table import best_block, lines
@@ -74,6 +75,8 @@ def sentence(saved):
     text = "; ".join(parts) + "."
     if rate and interval_of(rate)[0] <= CHANCE["auc"]:
         text += " That is level with a coin (50%): the target is at chance, and there is nothing to find."
+    if saved["runs"][0].get("pools", DISJOINT) != DISJOINT:
+        text += " Pools: shared, every model drew its members from all rows."
     if asked == protocol.SOUND:
         return text + " Protocol: sound, members and non-members are asked alike."
     return f"{text} Protocol: {asked}, choices of the authors' released code that move the numbers."
@@ -118,7 +121,7 @@ def best(saved):
 
 
 def _count(saved):
-    seeds = [str(run["seed"]) for run in saved["runs"]]
+    seeds = [run.get("name", str(run["seed"])) for run in saved["runs"]]
     return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}"
 
 

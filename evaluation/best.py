@@ -209,9 +209,9 @@ def sentence(found):
 
 
 def per_cent(rate, sign=""):
-    """'84.10 [83.55, 84.65]' of a rate, with its t interval over seeds where there are several."""
+    """'84.10 [83.55, 84.65]' of a rate, with its t interval over runs where there are several."""
     low, high = (round(100 * end, 2) + 0.0 for end in rate["interval"])
     text = f"{round(100 * rate['mean'], 2) + 0.0:{sign}.2f} [{low:.2f}, {high:.2f}]"
     if rate["over_seeds"]:
-        text += " over seeds [{:.2f}, {:.2f}]".format(*(round(100 * end, 2) + 0.0 for end in rate["over_seeds"]))
+        text += " over runs [{:.2f}, {:.2f}]".format(*(round(100 * end, 2) + 0.0 for end in rate["over_seeds"]))
     return text

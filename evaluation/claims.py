@@ -51,11 +51,14 @@ def judge_runs(runs):
     else:
         print("TPR at 0.1% FPR is not compared: it is not resolvable with fewer than 1,000 non-members")
     measured = {metric: measure_all(metric, pairs, chosen) for metric in metrics}
+    summed = measured
+    if all(resolvable("tpr_1", int((~one.member).sum())) for one in runs):  # where few are scored, the one to look at
+        summed = {**measured, "tpr_1": measure_all("tpr_1", [], chosen)}
     comparisons = [plain(row) for metric in metrics for row in compare(
         metric, [pair for pair in pairs if metric == "auc" or pair.judged != EQUIVALENCE], measured[metric])]
     expected = expected_parts(runs[0].run)
     return {"format": FORMAT, "runs": [origin(one) for one in runs],
-            "best": digits(best.summary(chosen, measured)), "comparisons": comparisons,
+            "best": digits(best.summary(chosen, summed)), "comparisons": comparisons,
             "verdicts": {claim: overall(claim, comparisons, expected)
                          for claim in sorted({pair.claim for pair in pairs})}}
 
@@ -63,8 +66,9 @@ def judge_runs(runs):
 def origin(one):
     """What claims.json says of a run: where its numbers come from, and which result files they were judged on."""
     settings = one.run.settings
-    return {"seed": settings.seed, "split": one.run.split.digest, "data": settings.data_label,
-            "protocol": settings.protocol, "members": int(one.member.sum()), "non_members": int((~one.member).sum()),
+    return {"seed": settings.seed, "name": one.run.name, "split": one.run.split.digest,
+            "data": settings.data_label, "protocol": settings.protocol, "pools": settings.pools,
+            "members": int(one.member.sum()), "non_members": int((~one.member).sum()),
             "results": together.results_digest(one.run)}
 
 

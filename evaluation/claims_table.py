@@ -2,6 +2,7 @@
 import pandas as pd
 
 from common.paths import ORIGINAL
+from data.splits import DISJOINT
 from evaluation.best import SETTINGS, per_cent
 from evaluation.comparisons import (
     BEST,
@@ -18,6 +19,7 @@ from evaluation.names import short
 from evaluation.writing import Table
 
 METRICS = {"auc": "AUC", "tpr": "TPR at 0.1% FPR"}
+RATES = {**METRICS, "tpr_1": "TPR at 1% FPR"}
 RULES = (
     "Rules. Two attacks are compared on the same points of the target: AUC by DeLong's test, TPR at 0.1% FPR by "
     "the paired stratified bootstrap (p from its standard error). Over several seeds: the mean of the runs' "
@@ -65,14 +67,15 @@ def screen_table(saved):
 
 
 def _caption(saved):
-    seeds, first = ", ".join(str(run["seed"]) for run in saved["runs"]), saved["runs"][0]
+    names, first = ", ".join(run.get("name", str(run["seed"])) for run in saved["runs"]), saved["runs"][0]
+    pools = "" if first.get("pools", DISJOINT) == DISJOINT else f", pools {first['pools']}"
     sentences = " ".join(verdict["text"] for verdict in saved["verdicts"].values())
-    return (f"The paper's claims, judged on {len(saved['runs'])} run(s), seed {seeds}: {first['data']}, "
+    return (f"The paper's claims, judged on {len(saved['runs'])} run(s), seed {names}: {first['data']}, "
             f"{first['members']:,} members and {first['non_members']:,} non-members scored in each, protocol "
-            f"{first['protocol']}. {sentences}")
+            f"{first['protocol']}{pools}. {sentences}")
 
 
-def best_block(saved, metrics=tuple(METRICS)):
+def best_block(saved, metrics=tuple(RATES)):
     """{heading: frame}: the attacker's best, a line a setting, then what each step adds; what attacks find beyond
     controls, where there are some. {} without a best."""
     found = saved["best"]
@@ -96,7 +99,7 @@ def best_block(saved, metrics=tuple(METRICS)):
 
 
 def _rates(rates, metrics, sign=""):
-    return {METRICS[metric]: per_cent(rates[metric], sign) if metric in rates else "-" for metric in metrics}
+    return {RATES[metric]: per_cent(rates[metric], sign) if metric in rates else "-" for metric in metrics}
 
 
 def frame(saved):

@@ -13,7 +13,7 @@ from common.intervals import (
     percentile_interval,
     two_sided,
 )
-from common.metrics import LOW_FPR, tpr_at_fpr
+from common.metrics import FPRS, LOW_FPR, tpr_at_fpr
 
 ALPHA = 0.05
 # Two AUCs closer than this count as the same.
@@ -48,12 +48,13 @@ class Pair:
 def measure(metric, scores, member, keys, seed, resamples=RESAMPLES):
     """What comparisons of these attacks need of one run: {key: DeLong's components}, or {key: (TPR, [resamples])}.
 
-    scores: {key: [n]}; member [n] bool; metric "auc" or "tpr" (at 0.1% FPR, all attacks in the same resamples).
+    scores: {key: [n]}; member [n] bool; metric "auc", "tpr" or "tpr_1" (all attacks in the same resamples).
     """
     if metric == "auc" or not keys:
         return {key: delong_components(scores[key], member) for key in keys}
-    replicates = paired_tprs([scores[key] for key in keys], member, LOW_FPR, seed, resamples)
-    return {key: (tpr_at_fpr(scores[key], member), row) for key, row in zip(keys, replicates, strict=True)}
+    fpr = FPRS[metric]
+    replicates = paired_tprs([scores[key] for key in keys], member, fpr, seed, resamples)
+    return {key: (tpr_at_fpr(scores[key], member, fpr), row) for key, row in zip(keys, replicates, strict=True)}
 
 
 def combine(values, variances):

@@ -14,7 +14,7 @@ from evaluation import answer, claims
 from evaluation.best import SETTINGS
 from evaluation.drawing import draw_auc, draw_roc
 from evaluation.names import short
-from models import hints, protocol
+from models import hints
 from models.arguments import parser
 
 # Named here, not picked by a result: the six attacks of the paper, forests where there are two classifiers.
@@ -120,11 +120,9 @@ def saved_scores(run, version, setting, result, names):
 
 
 def where_from(run, *others):
-    """Data, model and seeds of some runs, for a title, and their protocol where that is not the sound one."""
-    settings = run.settings
-    seeds = ", ".join(str(one.settings.seed) for one in (run, *others))
-    text = f"{settings.data_label}, {run.layout.model}, seed{'s' if others else ''} {seeds}"
-    return text if settings.protocol == protocol.SOUND else f"{text}, protocol {settings.protocol}"
+    """Data, model and seeds of some runs, for a title, and protocol and pools where they are not the usual ones."""
+    settings, seeds = run.settings, ", ".join(one.name for one in (run, *others))
+    return f"{settings.data_label}, {run.layout.model}, seed{'s' if others else ''} {seeds}{settings.unusual}"
 
 
 def save(figure, path):

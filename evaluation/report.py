@@ -10,6 +10,7 @@ from attacks.arguments import open_run
 from attacks.saved import read_configs, read_results
 from common.command import run as run_command
 from common.files import atomic
+from common.metrics import resolvable
 from common.paths import ORIGINAL
 from evaluation import answer, claims, drawing, exposed, figures, report_parts
 from evaluation.claims_table import RULES
@@ -115,21 +116,22 @@ def over_seeds(runs):
     if len(runs) < 2:
         return []
     check_together([read_evidence(run) for run in runs])
-    seeds = [run.settings.seed for run in runs]
+    seeds = [run.name for run in runs]
     each = [report_parts.main_rows(run) for run in runs]
     rows = {label: [found[label] for found in each] for label in each[0] if all(label in found for found in each)}
     if not rows:
         return []
-    tables = [block("AUC (%)", report_parts.seeds_table(rows, seeds, "auc"))]
-    if all(metrics["tpr_resolvable"] for found in rows.values() for metrics in found):
-        tables.append(block("TPR at 0.1% FPR (%)", report_parts.seeds_table(rows, seeds, "tpr")))
+    fewest = min(metrics["non_members"] for found in rows.values() for metrics in found)
+    tables = [block(heading, report_parts.seeds_table(rows, seeds, rate))
+              for rate, heading in RATES.items() if rate != "acc" and resolvable(rate, fewest)]
     points = {label: [metrics["auc"] for metrics in found] for label, found in rows.items()}
     picture = image(drawing.draw_seeds(points, f"AUC over {len(seeds)} seeds"),
                     "AUC of each attack, one point a seed, and the mean; the numbers are in the table")
     heading = f"Over seeds {', '.join(map(str, seeds))}"
     return [section("seeds", heading, "Seeds", tables=tables, figures=[picture], notes=[
-        "Everything was trained, split and attacked anew for each seed. Spread is the standard deviation between the "
-        f"seeds. The sections below, but for the protocol's, are details of seed {seeds[0]}."])]
+        "Everything was trained, split and attacked anew for each seed; several targets of one seed are each other's "
+        "shadows. Spread is the standard deviation between them; with Student's t it gives the interval of the mean. "
+        f"The sections below, but for the protocol's, are details of seed {seeds[0]}."])]
 
 
 def sections(runs, judged, data_dir=None):

@@ -3,8 +3,12 @@ import statistics
 
 import pandas as pd
 
+from attacks import nr, sr
+from attacks.attack import REFERENCE
+from attacks.rmia_game import POPULATION
 from attacks.saved import multi_or_none, read_results
 from evaluation import differences
+from evaluation.best import t_interval
 from evaluation.figures import BARS, SR_CURVE
 from evaluation.names import short
 from models import protocol
@@ -24,7 +28,8 @@ def facts(run, configs):
         # How models made elsewhere were trained and asked is not known.
         size = settings.image_size
         found += [("Network", run.layout.model), ("Members of each model", f"{split.train_size:,}"),
-                  ("Protocol", settings.protocol), ("Picture size", f"{size} × {size} pixels"),
+                  ("Protocol", settings.protocol), ("Pools", settings.pools),
+                  ("Picture size", f"{size} × {size} pixels"),
                   ("Random crops and flips in training", "yes" if settings.augment else "no")]
     config = next(iter(configs.values()), {})
     recorded = {"Hardware": config.get("device"), "Python": config.get("python"),
@@ -121,24 +126,32 @@ def _what(row):
 # Several seeds.
 
 def main_rows(run):
-    """{attack and model in words: metrics}: a few NR attacks on every model, SR2's forest for every pair, every MR."""
+    """{attack and model in words: metrics}: a few NR attacks and all with references on every model, SR2's forest and
+    those with references for every pair, every MR."""
     found = {f"{short(name)}, {short(str(version))}": result["attacks"][name]
              for version, result in read_results(run, "NR").items()
-             for name in ("SAMIA", *BARS) if name in result["attacks"]}
-    found |= {f"{short(SR_CURVE)}, original + {short(str(version))}": result["attacks"][SR_CURVE]
-              for version, result in read_results(run, "SR").items() if SR_CURVE in result["attacks"]}
+             for name in ("SAMIA", *BARS, *_with_references(nr.ATTACKS)) if name in result["attacks"]}
+    found |= {f"{short(name)}, original + {short(str(version))}": result["attacks"][name]
+              for version, result in read_results(run, "SR").items()
+              for name in (SR_CURVE, *_with_references(sr.ATTACKS)) if name in result["attacks"]}
     multi = multi_or_none(run, "MR is left out of the seeds") or {"attacks": {}}
     return found | {f"MR, {name}": metrics for name, metrics in multi["attacks"].items()}
 
 
-def seeds_table(rows, seeds, rate):
-    """Mean, spread (standard deviation) and each seed's value in per cent, a row of `main_rows`: text.
+def _with_references(attacks):
+    """Names of the attacks in which shadows answer the scored points too, what ranks as another one left out."""
+    return [name for name, attack in attacks.items() if attack.knowledge == REFERENCE and name != POPULATION]
 
-    rows: {label: [metrics a seed]}; rate: "auc" or "tpr".
+
+def seeds_table(rows, seeds, rate):
+    """Mean, Student's interval of it, spread (standard deviation) and each run's value in per cent: text.
+
+    rows: {label: [metrics a run]}, of `main_rows`; seeds: the runs' names; rate: "auc", "tpr" or "tpr_1".
     """
     lines = []
     for label, found in rows.items():
         values = [100 * metrics[rate] for metrics in found]
-        lines.append([label, f"{statistics.mean(values):.2f}", f"{statistics.stdev(values):.2f}",
-                      *(f"{value:.2f}" for value in values)])
-    return pd.DataFrame(lines, columns=["attack", "mean", "spread", *(f"seed {seed}" for seed in seeds)])
+        low, high = t_interval(values)
+        lines.append([label, f"{statistics.mean(values):.2f}", f"[{low:.2f}, {high:.2f}]",
+                      f"{statistics.stdev(values):.2f}", *(f"{value:.2f}" for value in values)])
+    return pd.DataFrame(lines, columns=["attack", "mean", "t interval", "spread", *(f"seed {seed}" for seed in seeds)])

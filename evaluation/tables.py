@@ -7,6 +7,7 @@ from common.command import run as run_command
 from common.files import locked
 from common.metrics import RESOLVABLE_NON_MEMBERS, resolvable
 from common.paths import ORIGINAL
+from data.splits import DISJOINT
 from evaluation.added import HEADING, beyond_controls
 from evaluation.names import short
 from evaluation.writing import Table, screen, write
@@ -149,14 +150,16 @@ def models_text(frame):
 
 
 def caption(run, name, frame, nr):
-    """Where a table's numbers come from: data, rows, members, seed, split, protocol, and for a claim its shadows."""
+    """Where a table's numbers come from: data, rows, members, seed, split, protocol, pools, a claim's shadows."""
     split, settings = run.split, run.settings
     scored = split.target.scored
     text = (f"{TITLES[name]}. Data {settings.data_label}, {run.layout.model}: {2 * scored:,} rows of the target, "
-            f"{scored:,} of them members; each model has {split.train_size:,} members; seed {split.seed}, "
+            f"{scored:,} of them members; each model has {split.train_size:,} members; seed {run.name}, "
             f"split {split.digest}")
     if settings.protocol != protocol.SOUND:
         text += f"; protocol {settings.protocol}, which is not the sound one"
+    if settings.pools != DISJOINT:
+        text += f"; pools {settings.pools}, so every model drew its members from all rows"
     if name == "models":
         return text + "."
     shadows = " or ".join(map(str, sorted(frame["shadows"].unique())))

@@ -4,7 +4,7 @@ from functools import cached_property
 
 from common.errors import CompLeakError, FileError, UsageError
 from common.files import read_json
-from common.paths import ORIGINAL, Layout
+from common.paths import ORIGINAL, TARGET, Layout
 from data import splits
 from data.names import path_to_text, text_to_path
 from models import hints, protocol
@@ -39,6 +39,12 @@ class Settings:
         """Choices of the released protocol that are switched on."""
         return protocol.parse(self.protocol)
 
+    @property
+    def unusual(self):
+        """What a title adds where models were asked, or drew their members, otherwise: ", protocol x, pools shared"."""
+        usual = {"protocol": protocol.SOUND, "pools": splits.DISJOINT}
+        return "".join(f", {name} {getattr(self, name)}" for name in usual if getattr(self, name) != usual[name])
+
     def as_json(self):
         """Plain values; what is unknown is not mentioned."""
         values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()
@@ -65,6 +71,12 @@ class Run:
 
     def __init__(self, layout: Layout):
         self.layout, self.known = layout, {}  # known: identities of answers that were read
+
+    @property
+    def name(self):
+        """Its seed, and who is attacked where that is not the target: 0, or 0 (shadow_3)."""
+        attacked = self.layout.attacked
+        return f"{self.settings.seed}" + (f" ({attacked})" if attacked != TARGET else "")
 
     @property
     def path(self):

@@ -173,12 +173,16 @@ def test_several_seeds_show_mean_spread_and_points(tmp_path, scored_run):
     runs = [scored_run(tmp_path / str(seed), seed=seed, versions=SOME) for seed in (4, 7)]
     page = written(runs)
     head, *rows = page.table("AUC (%)")
-    assert head == ["attack", "mean", "spread", "seed 4", "seed 7"]
+    assert head == ["attack", "mean", "t interval", "spread", "seed 4", "seed 7"]
     values = [100 * nr(run)["RMIA"]["auc"] for run in runs]
     assert page.headings[0].endswith("seeds 4, 7") and page.headings[1] == "Over seeds 4, 7"
     row = next(row for row in rows if row[0] == "RMIA, original")
     spread = abs(values[0] - values[1]) / 2**0.5
-    assert row[1:] == [f"{number:.2f}" for number in (sum(values) / 2, spread, *values)]
+    mean, half = sum(values) / 2, 12.7062 * spread / 2**0.5  # Student's t at one degree of freedom
+    assert row[1:] == [f"{mean:.2f}", f"[{mean - half:.2f}, {mean + half:.2f}]",
+                       *(f"{number:.2f}" for number in (spread, *values))]
+    row = next(row for row in page.table("TPR at 1% FPR (%)")[1:] if row[0] == "RMIA, original")
+    assert row[4:] == [f"{100 * nr(run)['RMIA']['tpr_1']:.2f}" for run in runs]
     assert not runs[1].layout.result(ORIGINAL, "report.html").exists()
 
 

@@ -1,0 +1,55 @@
+"""Targets of one run are summed up as runs of several seeds are; pages say who was attacked, in which pools."""
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from attacks import nr
+from attacks.attack import Context
+from common.files import read_json, write_json
+from common.paths import ORIGINAL, Version
+from evaluation import claims, report, tables
+from evaluation.claims_table import table_of
+from models.run import Run
+
+PRUNED = Version("pruning", "0.6")
+NAMES = ("metric_based_2", "RMIA")
+
+
+def trained(layout):
+    """A made-up run, its models having been trained for three epochs."""
+    for path in layout.run_dir.rglob("config.json"):
+        write_json(path, {**read_json(path), "settings": {"epochs": 3}})
+    return layout
+
+
+def test_every_target_is_summed_up_as_runs_of_several_seeds_are(made_up_run):
+    layout = trained(made_up_run([PRUNED], leak=1.5, n=1200, shadow_num=2, pools="shared"))
+    layouts = [layout, *(replace(layout, run_dir=layout.run_dir / f"as_shadow_{i}") for i in (0, 1))]
+    results = [nr.attack_version(Run(one), version, Context(0), NAMES)[0]["attacks"]
+               for one in layouts for version in (ORIGINAL, PRUNED)]
+    saved = claims.judge_and_save([Run(one) for one in layouts])
+    for rate in ("auc", "tpr_1"):
+        each = saved["best"]["NR"][rate]["per_seed"]
+        assert all(any(one == pytest.approx(result[name][rate], abs=1e-6) for result in results[2 * place:2 * place + 2]
+                       for name in NAMES) for place, one in enumerate(each)) and len(each) == 3
+        half = 4.302653 * np.std(each, ddof=1) / 3**0.5  # Student's t at two degrees of freedom
+        assert saved["best"]["NR"][rate]["over_seeds"] == pytest.approx([np.mean(each) - half, np.mean(each) + half],
+                                                                        abs=1e-5)
+    caption = table_of(saved).caption
+    assert "on 3 run(s), seed 0, 0 (shadow_0), 0 (shadow_1): " in caption
+    assert "protocol sound, pools shared. " in caption
+    page = report.page([Run(one) for one in layouts])
+    assert "seeds 0, 0 (shadow_0), 0 (shadow_1), pools shared" in page and "Pools: shared, every model" in page
+    models, c1 = tables.build(Run(layouts[1]))
+    assert all("seed 0 (shadow_0), split" in one.caption and "; pools shared, so every" in one.caption
+               for one in (models, c1))
+    assert models.frame["accuracy_in"][0] == Run(layout).config(ORIGINAL, "shadow_0")["accuracy_in"]
+
+
+def test_disjoint_pools_are_not_mentioned(made_up_run):
+    run = Run(trained(made_up_run([], n=600)))
+    nr.attack_version(run, ORIGINAL, Context(0), ["metric_based_2"])
+    saved = claims.judge_and_save([run])
+    texts = [table_of(saved).caption, *(table.caption for table in tables.build(run))]
+    assert len(texts) == 3 and not [text for text in texts if "pools" in text or "(shadow" in text]
