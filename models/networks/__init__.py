@@ -27,18 +27,3 @@ def build(name, num_classes, seed, width=1):
 def compressible_layers(model):
     """Every convolution and linear layer by name, BatchNorm not: 21 for ResNet-18."""
     return {name: module for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)}
-
-
-@torch.no_grad()
-def macs(model, image_size=32):
-    """Multiplications that the convolutions and linear layers of a network in evaluation mode do for one picture."""
-    counts = []
-
-    def count(layer, given, result):
-        counts.append(layer.weight.numel() * (result[0, 0].numel() if result.dim() == 4 else 1))
-
-    hooks = [layer.register_forward_hook(count) for layer in compressible_layers(model).values()]
-    model(next(model.parameters()).new_zeros(1, 3, image_size, image_size))
-    for hook in hooks:
-        hook.remove()
-    return sum(counts)

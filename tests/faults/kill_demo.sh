@@ -32,5 +32,5 @@ session=
 [ "$survived" -gt 0 ] || { echo "error: the demo ended before the first kill" >&2; exit 1; }
 (start "$folder/killed")
 (start "$alone")
-.venv/bin/python -m workflow.compare "$folder/killed" "$alone"
+.venv/bin/python tests/compare_runs.py "$folder/killed" "$alone"
 echo "the demo survived $survived kills"

@@ -9,7 +9,7 @@ from torchvision import models as theirs
 
 from common.errors import UsageError
 from models.compression import clustering, int8, pruning
-from models.networks import NETWORKS, build, compressible_layers, macs
+from models.networks import NETWORKS, build, compressible_layers
 from models.networks.rebuild import pairs
 from models.networks.resnet import ResNet
 from models.networks.units import Norm
@@ -66,6 +66,21 @@ def test_the_whole_network_equals_torchvisions_with_a_small_stem(whole):
         assert expected.std(0).mean() > 0.02 * expected.abs().max()  # the pictures are told apart
         torch.testing.assert_close(ours(x), expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
     assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in other.parameters()) == PARAMETERS[name]
+
+
+@torch.no_grad()
+def macs(model, image_size=32):
+    """Multiplications that the convolutions and linear layers of a network in evaluation mode do for one picture."""
+    counts = []
+
+    def count(layer, given, result):
+        counts.append(layer.weight.numel() * (result[0, 0].numel() if result.dim() == 4 else 1))
+
+    hooks = [layer.register_forward_hook(count) for layer in compressible_layers(model).values()]
+    model(next(model.parameters()).new_zeros(1, 3, image_size, image_size))
+    for hook in hooks:
+        hook.remove()
+    return sum(counts)
 
 
 def test_the_readmes_table_is_what_the_networks_are(whole, root):

@@ -83,7 +83,6 @@ def test_the_zeros_are_exact_after_training_and_others_moved(tmp_path, sparsity)
         assert (weight == 0).sum().item() == int(weight.numel() * sparsity), name
         assert torch.equal(weight == 0, before[name] == 0), "the mask holds"
         assert not torch.equal(weight, before[name])
-        assert pruning.sparsities(model)[name] == pytest.approx(int(weight.numel() * sparsity) / weight.numel())
 
 
 @pytest.mark.parametrize(("epochs", "expected"), [(1, [0.8]), (3, [0.7, 0.8, 0.8]),

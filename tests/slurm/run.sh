@@ -71,6 +71,6 @@ took=$((SECONDS - begun))
     --config "run_dir=$folder/local_runs/seed_{seed}" "${how[@]}"
 
 jobs=$(grep -c "JobState=COMPLETED" "$state/jobs.txt" || true)
-"$python" -m workflow.compare "$folder/slurm_runs" "$folder/local_runs"
+"$python" tests/compare_runs.py "$folder/slurm_runs" "$folder/local_runs"
 [ "$jobs" -gt 0 ] || fail "Slurm ran no job"
 echo "Slurm ran $jobs jobs of the workflow in $took s; its results equal those of this machine alone"

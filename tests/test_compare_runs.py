@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from common.files import save_arrays, write_json
-from workflow import compare
+from tests import compare_runs as compare
 
 
 @pytest.fixture
