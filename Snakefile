@@ -38,7 +38,7 @@ OPTIONS = " ".join([
 GPUS = f"--gpus {config['gpus']} --per_gpu {config['per_gpu']}"
 ONE_GPU = 1 if config["device"] == "cuda" else 0
 
-JOB = "exec {PYTHON} -m workflow.job --mark {output:q} --run_dir {params.run:q} {OPTIONS} "
+JOB = "exec {PYTHON} -m workflow.job --mark {output:q} {OPTIONS} "
 ON_GPU = JOB + "{GPUS} "
 COMMAND = "--left {params.left:q} -- {params.command}"
 DEVICE = " --device {config[device]}"
@@ -91,7 +91,7 @@ rule all:
 
 rule data:
     output: FIRST + "data.json"
-    params: run=RUN_DIRS[0], left=[], command=plan.fetch(config),
+    params: left=[], command=plan.fetch(config)
     threads: THREADS
     shell: JOB + COMMAND
 
@@ -100,7 +100,6 @@ rule train:
     input: [] if config["dataset"] == "digits" else FIRST + "data.json"
     output: MARKS + "train.{part}.json"
     params:
-        run=run,
         left=lambda w: plan.models_left(config, None, w.part),
         command=lambda w: plan.train(config, seed(w), w.part),
     threads: THREADS
@@ -108,35 +107,26 @@ rule train:
     shell: ON_GPU + COMMAND + DEVICE
 
 
-rule compress:
+use rule train as compress with:
     input: lambda w: marks([run(w)], "train.{part}")
     output: MARKS + "{technique}.{part}.json"
     params:
-        run=run,
         left=lambda w: plan.models_left(config, w.technique, w.part),
         command=lambda w: plan.compress(config, seed(w), w.technique, w.part),
-    threads: THREADS
-    resources: gpu=ONE_GPU
-    shell: ON_GPU + COMMAND + DEVICE
 
 
-rule NR:
+use rule train as NR with:
     input: lambda w: marks([run(w)], ("train" if w.models == "original" else w.models) + ".{part}")
     output: MARKS + "NR.{models}.json"
     params:
-        run=run,
         left=lambda w: plan.results_left(config, "NR", w.models),
         command=lambda w: plan.attack(config, seed(w), "NR", w.models),
-    threads: THREADS
-    resources: gpu=ONE_GPU
-    shell: ON_GPU + COMMAND + DEVICE
 
 
 rule SR:
     input: lambda w: marks([run(w)], "train.{part}", w.technique + ".{part}")
     output: MARKS + "SR.{technique}.json"
     params:
-        run=run,
         left=lambda w: plan.results_left(config, "SR", w.technique),
         command=lambda w: plan.attack(config, seed(w), "SR", w.technique),
     priority: -1  # what it prints has NR beside it, if that is there
@@ -158,45 +148,33 @@ rule MR:
         + ON_GPU + COMMAND
 
 
-rule figures:
+use rule data as figures with:
     input: lambda w: results([run(w)])
     output: MARKS + "figures.json"
     params:
-        run=run,
         left=plan.combined_left(config, "tables/roc.png", "tables/auc.png"),
         command=lambda w: plan.module(config, [seed(w)], "evaluation.figures"),
-    threads: THREADS
-    shell: JOB + COMMAND
 
 
-rule tables:
+use rule data as tables with:
     input: lambda w: results([run(w)])
     output: MARKS + "tables.json"
     params:
-        run=run,
         left=plan.combined_left(config, "tables/models.csv", "tables/C1.csv", "tables/C2.csv"),
         command=lambda w: plan.module(config, [seed(w)], "evaluation.tables"),
-    threads: THREADS
-    shell: JOB + COMMAND
 
 
-rule claims:
+use rule data as claims with:
     input: results(RUN_DIRS)
     output: FIRST + "claims.json"
     params:
-        run=RUN_DIRS[0],
         left=plan.combined_left(config, "claims.json"),
         command=plan.module(config, SEEDS, "evaluation.claims"),
-    threads: THREADS
-    shell: JOB + COMMAND
 
 
-rule report:
+use rule data as report with:
     input: marks(RUN_DIRS, "figures", "tables"), FIRST + "claims.json" if config["claims"] else [],
     output: FIRST + "report.json"
     params:
-        run=RUN_DIRS[0],
         left=plan.combined_left(config, "report.html"),
         command=plan.report(config, SEEDS),
-    threads: THREADS
-    shell: JOB + COMMAND

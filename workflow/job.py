@@ -41,7 +41,7 @@ def execute(command, environment, keep=(), log=None):
 
 def note_seconds(mark, seconds):
     """Beside the mark, how long the stage took; kept where it left what it had left before, having done nothing."""
-    path, left = Path(mark).with_suffix(".seconds"), Path(mark).read_text(encoding="utf-8")
+    path, left = mark.with_suffix(".seconds"), mark.read_text(encoding="utf-8")
     old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if old.get("left") != left:
         path.write_text(json.dumps({"seconds": round(seconds, 1), "left": left}), encoding="utf-8")
@@ -49,8 +49,7 @@ def note_seconds(mark, seconds):
 
 def main(argv=None):
     p = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    p.add_argument("--mark", required=True, help="file that records what the stage left")
-    p.add_argument("--run_dir", required=True, help="the run's folder")
+    p.add_argument("--mark", type=Path, required=True, help="RUN/.workflow/STAGE.json, to record what it left in RUN")
     p.add_argument("--left", nargs="*", default=[], help="patterns below the run's folder of the files it leaves")
     p.add_argument("--alone", action="store_true", help="show the stage's output (default: a .log beside the mark)")
     p.add_argument("--cpu", action="store_true", help="hide every GPU from it")
@@ -66,8 +65,8 @@ def main(argv=None):
     if args.gpus:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         waiting = slots.held(slots.gpu_slots(args.gpus, args.per_gpu, visible), slots.folder())
-    log = None if args.alone else Path(args.mark).with_suffix(".log")
-    Path(args.mark).parent.mkdir(parents=True, exist_ok=True)
+    log = None if args.alone else args.mark.with_suffix(".log")
+    args.mark.parent.mkdir(parents=True, exist_ok=True)
     print(f"$ {shlex.join(command)}" + (f" > {log}" if log else ""), flush=True)
     with waiting as (gpu, lock):
         if gpu is not None:
@@ -75,7 +74,7 @@ def main(argv=None):
         began = time.monotonic()
         code = execute(command, environment, [] if lock is None else [lock], log)
     if code == 0:
-        seal.write(args.mark, args.run_dir, args.left)
+        seal.write(args.mark, args.mark.parents[1], args.left)
         note_seconds(args.mark, time.monotonic() - began)
     sys.exit(code)
 

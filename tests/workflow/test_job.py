@@ -19,8 +19,8 @@ WAITS = "import signal, sys, time, pathlib\n" \
 
 
 def job(root, run_dir, *words, code="pass", **environment):
-    command = [sys.executable, "-m", "workflow.job", "--mark", run_dir / ".workflow/stage.json", "--run_dir", run_dir,
-               *words, "--", "-c", code]
+    mark = run_dir / ".workflow/stage.json"
+    command = [sys.executable, "-m", "workflow.job", "--mark", mark, *words, "--", "-c", code]
     return subprocess.Popen(list(map(str, command)), cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                             text=True, env={**os.environ, "PYTHONPATH": str(root), **environment})
 
