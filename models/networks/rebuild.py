@@ -1,9 +1,8 @@
 """A network in another form: the same wiring, other units."""
 import copy
 from collections import Counter
-from dataclasses import dataclass
 
-from torch import nn
+from torch import fx, nn
 
 from common.errors import CompLeakError
 from models.networks.units import Average, Concat, Input, Norm, Sum
@@ -36,56 +35,43 @@ def pairs(network):
     """{convolution: the Norm that it feeds}; CompLeakError where it feeds more, which no fold can serve."""
     fed = wiring(network)
     uses = Counter(source for sources in fed.values() for source in sources)
-    found = {sources[0]: unit for unit, sources in fed.items()
-             if isinstance(unit, Norm) and isinstance(sources[0], nn.Conv2d)}
+    units = {name: network.get_submodule(name) for name in fed}
+    found = {sources[0]: name for name, sources in fed.items()
+             if isinstance(units[name], Norm) and isinstance(units.get(sources[0]), nn.Conv2d)}
     for conv in found:
         if uses[conv] > 1:
             raise CompLeakError(f"int8 quantisation needs a convolution to feed its Norm alone, not {uses[conv]} units "
-                                f"({_name(network, conv)})")
-    return found
+                                f"({conv})")
+    return {units[conv]: units[norm] for conv, norm in found.items()}
+
+
+class Units(fx.Tracer):
+    """Sees a network as calls of its units."""
+
+    def is_leaf_module(self, module, name):
+        return isinstance(module, UNITS)
 
 
 def wiring(network):
-    """{unit: the units that feed it}, in the order in which `forward` calls them.
+    """{name of a unit: the names of what feeds it}, in the order in which `forward` calls them.
 
-    Stand-ins for activations, which only units take, pass through `forward`. CompLeakError where it does anything else
-    with one, or does not use each unit exactly once: a unit has one scale for what it gives.
+    CompLeakError where `forward` does anything else than hand activations on, or does not use each unit exactly once: a
+    unit has one scale for what it gives.
     """
-    fed = {}
-
-    def take(unit, given):
-        if unit in fed:
-            raise CompLeakError(f"int8 quantisation needs each unit used once, not twice ({_name(network, unit)})")
-        given = given[0] if isinstance(unit, Concat) else given
-        fed[unit] = [passed.source for passed in given]
-        return StandIn(unit)
-
-    units = [module for module in network.modules() if isinstance(module, UNITS)]
-    for unit in units:
-        unit.forward = lambda *given, unit=unit: take(unit, given)
     try:
-        network(StandIn(None))
-    except (AttributeError, TypeError) as error:
+        nodes = Units().trace(network).nodes
+        other = next((node.name for node in nodes if node.op not in ("placeholder", "call_module", "output")), None)
+    except (fx.proxy.TraceError, AttributeError, TypeError) as error:
+        other = str(error).splitlines()[0]
+    if other:
         raise CompLeakError(f"int8 quantisation needs a {type(network).__name__} whose forward hands activations from "
-                            f"unit to unit and does nothing else ({str(error).splitlines()[0]})") from None
-    finally:
-        for unit in units:
-            del unit.forward
-    for unit in units:
-        if unit not in fed:
-            raise CompLeakError(f"int8 quantisation needs each unit used, not left out ({_name(network, unit)})")
-    return fed
-
-
-@dataclass(frozen=True)
-class StandIn:
-    """Stands for what a unit gives; source: that unit, or None for the pictures."""
-
-    source: nn.Module | None
-
-
-def _name(network, unit):
-    return next(name for name, module in network.named_modules() if module is unit)
+                            f"unit to unit and does nothing else ({other})")
+    uses = Counter(node.target for node in nodes if node.op == "call_module")
+    for name, module in network.named_modules():
+        if isinstance(module, UNITS) and uses[name] != 1:
+            wrong = "once, not twice" if uses[name] else "and not left out"
+            raise CompLeakError(f"int8 quantisation needs each unit used {wrong} ({name})")
+    return {node.target: [source.target for source in node.all_input_nodes] for node in nodes if node.target in uses}
 
 
 def _check(network, names):

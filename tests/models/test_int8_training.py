@@ -116,10 +116,10 @@ class Toy(nn.Module):
     ({"kernel_size": 3, "between": lambda toy, x: toy.conv(x)}, r"used once, not twice \(conv\)"),
     ({"kernel_size": 3, "between": lambda toy, x: toy.sum(toy.other(x), toy.norm(x))},
      r"Norm alone, not 2 units \(conv\)"),
-    ({"kernel_size": 3, "between": lambda toy, x: toy.norm(x)}, r"each unit used, not left out \(other\)"),
-    ({"kernel_size": 3, "between": lambda toy, x: x + x}, "a Toy whose forward .* nothing else .unsupported"),
+    ({"kernel_size": 3, "between": lambda toy, x: toy.norm(x)}, r"each unit used and not left out \(other\)"),
+    ({"kernel_size": 3, "between": lambda toy, x: x + x}, "a Toy whose forward .* nothing else .add"),
     ({"kernel_size": 3, "between": lambda toy, x: x.relu()}, "does nothing else .*relu"),
-    ({"kernel_size": 3, "between": lambda toy, x: torch.relu(x)}, "does nothing else .*Tensor, not StandIn")])
+    ({"kernel_size": 3, "between": lambda toy, x: torch.relu(x)}, "does nothing else .relu")])
 def test_prepare_refuses_what_the_integers_cannot_do(options, says):
     with pytest.raises(CompLeakError, match=says) as refused:
         int8.prepare(Toy(**options))
