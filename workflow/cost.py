@@ -1,12 +1,14 @@
 """What a larger set of runs would cost in device hours, disk and jobs, reckoned from what one finished run measured."""
 import json
-import sys
 from collections import defaultdict
 from pathlib import Path
 
 import yaml
 
 from common.command import Parser, run
+from common.errors import CompLeakError
+from common.files import read_json
+from common.paths import Version
 from workflow import plan
 
 QUERIES = ("queries.npz", "crops.npz", "sensitivity.npz")
@@ -19,27 +21,23 @@ def read_models(run_dir):
     """
     found = defaultdict(list)
     for path in sorted(Path(run_dir).glob("results*/*/*/config.json")):
-        config = json.loads(path.read_text(encoding="utf-8"))
-        log = path.with_name("log.jsonl")
+        config, log = read_json(path), path.with_name("log.jsonl")
         lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-        epochs = [json.loads(line)["seconds"] for line in lines]
-        answers = [path.with_name(name) for name in QUERIES]
-        size = config["bytes"] + sum(file.stat().st_size for file in answers if file.exists())
-        technique, degree = config["settings"]["technique"], config["settings"]["degree"]
-        found["original" if technique is None else f"{technique}_{degree}"].append(
-            {"seconds": max(config["seconds"], sum(epochs)), "bytes": size, "device": config["device"],
-             "settings": config["settings"]})
+        answers = [path.with_name(name) for name in QUERIES if path.with_name(name).exists()]
+        made = config["settings"]
+        found[str(Version(made["technique"], made["degree"]))].append(
+            {"seconds": max(config["seconds"], sum(json.loads(line)["seconds"] for line in lines)),
+             "bytes": config["bytes"] + sum(file.stat().st_size for file in answers), "device": config["device"],
+             "settings": made})
     return dict(found)
 
 
 def read_attacks(run_dir):
     """{NR, SR, MR: seconds for the whole run}, of the stages that the workflow timed."""
-    found = {}
-    for path in sorted(Path(run_dir).glob(".workflow/*.seconds")):
-        setting = path.name.split(".")[0]
-        if setting in ("NR", "SR", "MR"):
-            found[setting] = found.get(setting, 0) + json.loads(path.read_text(encoding="utf-8"))["seconds"]
-    return found
+    found = defaultdict(float)
+    for path in sorted(Path(run_dir).glob(".workflow/[NSM]R*.seconds")):
+        found[path.name[:2]] += json.loads(path.read_text(encoding="utf-8"))["seconds"]
+    return dict(found)
 
 
 def jobs(config, seeds):
@@ -90,7 +88,7 @@ def main(argv=None):
     args = p.parse_args(argv)
     models = read_models(args.run_dir)
     if "original" not in models:
-        sys.exit(f"error: {args.run_dir} holds no finished model: name the folder of a run (its --run_dir)")
+        raise CompLeakError(f"{args.run_dir} holds no finished model: name the folder of a run (its --run_dir)")
     config = yaml.safe_load(plan.DEFAULTS.read_text(encoding="utf-8"))
     config |= {"shadows": args.shadows, "worlds_per_job": args.worlds_per_job}
     attacks = read_attacks(args.run_dir)

@@ -1,6 +1,8 @@
 """A configuration's stages as command lines of the scripts, and the files that each leaves. It starts nothing."""
 import shlex
+from pathlib import Path
 
+from common.paths import ORIGINAL, Layout, Version
 from models import protocol
 from models.compression import TECHNIQUES
 from models.crops import AUGMENTED, FILE
@@ -38,11 +40,12 @@ def techniques(config):
 def fetch(config):
     """The command that puts the data set into its cache."""
     words = ["-m", "workflow.fetch", "--dataset_name", config["dataset"], "--image_size", config["image_size"]]
-    return _join(words + _pictures(config))
+    return _join(words + _given(config, "data_dir"))
 
 
-def _pictures(config):
-    return ["--data_dir", config["data_dir"]] if config["data_dir"] else []
+def _given(config, *names):
+    """The flags of those of these settings that are not empty."""
+    return [word for name in names if config[name] for word in (f"--{name}", config[name])]
 
 
 def train(config, seed, part):
@@ -87,15 +90,12 @@ def module(config, seeds, name):
 
 def report(config, seeds):
     """The command of the report, which shows pictures where they are at hand."""
-    return _join(["-m", "evaluation.report", *_shared(config, seeds), *_pictures(config)])
+    return _join(["-m", "evaluation.report", *_shared(config, seeds), *_given(config, "data_dir")])
 
 
 def models_left(config, technique, part):
     """Patterns, below the run's folder, of what a training stage leaves; technique None is the original."""
-    name = f"{config['dataset']}_{config['model']}"
-    roots = [f"results/{name}"] if technique is None else [
-        f"results_{technique}/{name}_{degree}" for degree in degrees(config, technique)]
-    augmented = AUGMENTED in protocol.parse(config["protocol"])
+    roots, augmented = _roots(config, technique), AUGMENTED in protocol.parse(config["protocol"])
     weights = TECHNIQUES[technique].file if technique else "weights.pt"
     files = ["config.json", weights, "queries.npz", *(["sensitivity.npz"] if config["sensitivity"] else []),
              *([FILE] if augmented else [])]
@@ -105,30 +105,29 @@ def models_left(config, technique, part):
 
 def results_left(config, setting, models="original"):
     """Patterns, below the run's folder, of what NR, SR or MR leaves."""
-    name = f"{config['dataset']}_{config['model']}"
-    roots = [f"results/{name}"] if models == "original" else [
-        f"results_{models}/{name}_{degree}" for degree in degrees(config, models)]
-    return [f"{root}/{setting}{ending}" for root in roots for ending in (".json", "_scores.npz")]
+    return [f"{root}/{setting}{ending}" for root in _roots(config, None if models == "original" else models)
+            for ending in (".json", "_scores.npz")]
 
 
 def combined_left(config, *names):
     """The same of what is in the folder of the run's results: tables, figures, claims, report."""
-    return [f"results/{config['dataset']}_{config['model']}/{name}" for name in names]
+    return [f"{_roots(config, None)[0]}/{name}" for name in names]
+
+
+def _roots(config, technique):
+    """The folders, below the run's, of one technique's versions, or of the original (None)."""
+    versions = [Version(technique, degree) for degree in degrees(config, technique)] if technique else [ORIGINAL]
+    return [Layout(Path(), config["dataset"], config["model"]).root(version) for version in versions]
 
 
 def _shared(config, seeds):
-    words = ["--dataset_name", config["dataset"], "--model_name", config["model"]]
-    if config["num_cls"]:
-        words += ["--num_cls", config["num_cls"]]
+    words = ["--dataset_name", config["dataset"], "--model_name", config["model"], *_given(config, "num_cls")]
     return [*words, "--run_dir", *(run_dir(config, seed) for seed in seeds)]
 
 
 def _models(config, seed, part):
     words = [*_shared(config, [seed]), "--batch_size", config["batch_size"], "--amp", config["amp"],
-             "--query_rows", config["query_rows"]]
-    for name in ("data_dir", "data_label"):
-        if config[name]:
-            words += [f"--{name}", config[name]]
+             "--query_rows", config["query_rows"], *_given(config, "data_dir", "data_label")]
     if not config["sensitivity"]:
         words.append("--no-sensitivity")
     if config["retrain"]:

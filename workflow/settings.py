@@ -28,52 +28,51 @@ def defaults():
 def check(config, cores):
     """Raises ValueError, one line, for a configuration that cannot be run; cores: this machine's, None on a cluster."""
     try:
-        _check(config, cores)
-    except ValueError as error:
-        raise ValueError(str(error).replace("\n", "\\n")) from None
+        _check_names(config)
+        _check_values(config)
+        _check_text(config)
+        _check_techniques(config)
+        _need(len(read_seeds(config)) < 2 or "{seed}" in config["run_dir"], config, "run_dir",
+              "several seeds need a folder each, put {seed} into it")
+        _need(not config["gpus"] or config["device"] != "cpu", config, "gpus",
+              "with device=cpu there is none: choose device=cuda or gpus=0")
+        _need(cores is not None or config["threads"], config, "threads",
+              "on a cluster say how many CPU threads a job gets, such as --config threads=8")
+    except (ValueError, UsageError) as error:
+        raise ValueError(str(error).replace("--protocol ", "protocol=", 1).replace("\n", "\\n")) from None
 
 
-def _check(config, cores):
+def _need(fits, config, name, else_):
+    """ValueError names a setting, its value and what is allowed, unless it fits."""
+    if not fits:
+        raise ValueError(f"{name}={config[name]}: {else_}")
+
+
+def _check_names(config):
     known = defaults()
     for name, value in config.items():
         inner = known.get(name)
         fits = not isinstance(inner, dict) or (isinstance(value, dict) and value.keys() <= inner.keys())
         if name not in known or not fits:
             raise ValueError(f"configuration {name}={value}: choose from the settings in workflow/{DEFAULTS.name}")
-    _check_values(config)
-    _check_text(config)
-    _check_techniques(config)
-    if len(read_seeds(config)) > 1 and "{seed}" not in config["run_dir"]:
-        raise ValueError(f"run_dir={config['run_dir']}: several seeds need a folder each, put {{seed}} into it")
-    if config["gpus"] and config["device"] == "cpu":
-        raise ValueError(f"gpus={config['gpus']} with device=cpu: choose device=cuda or gpus=0")
-    if cores is None and not config["threads"]:
-        raise ValueError("threads=0: on a cluster say how many CPU threads a job gets, such as --config threads=8")
 
 
 def _check_values(config):
     """Numbers, words and switches by themselves."""
     for name, least in LEAST.items():
-        if type(config[name]) is not int or config[name] < least:
-            raise ValueError(f"{name}={config[name]}: choose a whole number, {least} or more")
+        _need(type(config[name]) is int and config[name] >= least, config, name,
+              f"choose a whole number, {least} or more")
     for name, choices in CHOICES.items():
-        if config[name] not in choices:
-            raise ValueError(f"{name}={config[name]}: choose {', '.join(choices[:-1])} or {choices[-1]}"
-                             + ("; gpus=N spreads jobs over N GPUs" if name == "device" else ""))
-    if config["num_cls"] is not None and (type(config["num_cls"]) is not int or config["num_cls"] < 2):
-        raise ValueError(f"num_cls={config['num_cls']}: choose a whole number, 2 or more, or leave it empty")
-    if DATASETS[config["dataset"]].needs_dir and not config["data_dir"]:
-        raise ValueError(f"dataset={config['dataset']}: it needs data_dir=FOLDER, the folder of its pictures")
-    switches = read_switches(config)
-    try:
-        chosen = protocol.parse(config["protocol"]) if isinstance(config["protocol"], str) else None
-    except UsageError as error:
-        raise ValueError(str(error).replace("--protocol ", "protocol=", 1)) from None
-    if chosen is None:
-        raise ValueError(f"protocol={config['protocol']}: choose one word, such as sound or released")
-    if "augmented_members" in chosen and not switches["augment"]:
-        raise ValueError(f"protocol={config['protocol']}: members are asked through the training's crops and flips, so "
-                         "choose augment=true")
+        _need(config[name] in choices, config, name, f"choose {', '.join(choices[:-1])} or {choices[-1]}"
+              + ("; gpus=N spreads jobs over N GPUs" if name == "device" else ""))
+    classes = config["num_cls"]
+    _need(classes is None or (type(classes) is int and classes >= 2), config, "num_cls",
+          "choose a whole number, 2 or more, or leave it empty")
+    _need(config["data_dir"] or not DATASETS[config["dataset"]].needs_dir, config, "dataset",
+          "it needs data_dir=FOLDER, the folder of its pictures")
+    _need(isinstance(config["protocol"], str), config, "protocol", "choose one word, such as sound or released")
+    _need("augmented_members" not in protocol.parse(config["protocol"]) or read_switches(config)["augment"], config,
+          "protocol", "members are asked through the training's crops and flips, so choose augment=true")
 
 
 def _check_text(config):
@@ -112,7 +111,7 @@ def _check_techniques(config):
     found = {name: degrees(config, name) for name in TECHNIQUES}
     if not any(found.values()):
         raise ValueError(f"no technique has a degree: give one of {', '.join(TECHNIQUES)} degrees, such as "
-                         f"{next(iter(TECHNIQUES))}={{degrees: [{TECHNIQUES[next(iter(TECHNIQUES))].degrees[0]}]}}")
+                         "pruning={degrees: [0.6]}")
     lacking = [str(version) for version in paper_versions()[1:] if version.degree not in found[version.technique]]
     if read_switches(config)["multi"] and lacking:
         raise ValueError(f"multi=true needs the paper's versions, and the degrees leave out {', '.join(lacking)}: "
@@ -120,15 +119,11 @@ def _check_techniques(config):
 
 
 def degrees(config, technique):
-    """A technique's degrees, each in its one spelling; ValueError for ones that cannot exist, or repeat."""
+    """A technique's degrees, in their one spelling; UsageError or ValueError for ones that cannot exist, or repeat."""
     given = (config.get(technique) or {}).get("degrees", [])
     if not isinstance(given, list):
         raise ValueError(f"{technique}: degrees={given}: choose a list, such as degrees: [{given}]")
-    entry = TECHNIQUES[technique]
-    try:
-        found = [entry.degree(degree, f"{technique}: degrees") for degree in given]
-    except UsageError as error:
-        raise ValueError(str(error)) from None
+    found = [TECHNIQUES[technique].degree(degree, f"{technique}: degrees") for degree in given]
     if len(set(found)) < len(found):
         raise ValueError(f"{technique}: degrees={given}: one stands there twice")
     return found
@@ -136,11 +131,9 @@ def degrees(config, technique):
 
 def read_switches(config):
     """{setting: bool} of those that are on or off, which --config gives as words; ValueError for any other word."""
-    names = [name for name, value in defaults().items() if isinstance(value, bool)]
-    words = {name: str(config[name]).lower() for name in names}
+    words = {name: str(config[name]).lower() for name, value in defaults().items() if isinstance(value, bool)}
     for name, word in words.items():
-        if word not in ("true", "false"):
-            raise ValueError(f"{name}={config[name]}: choose true or false")
+        _need(word in ("true", "false"), config, name, "choose true or false")
     return {name: word == "true" for name, word in words.items()}
 
 
@@ -151,6 +144,5 @@ def read_seeds(config):
         seeds = [int(str(seed)) for seed in given]
     except ValueError:
         seeds = []
-    if not 0 < len(seeds) == len(set(seeds)):
-        raise ValueError(f"seeds={config['seeds']}: choose different whole numbers, such as 'seeds=[0,1,2]'")
+    _need(0 < len(seeds) == len(set(seeds)), config, "seeds", "choose different whole numbers, such as 'seeds=[0,1,2]'")
     return seeds

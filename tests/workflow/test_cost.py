@@ -4,6 +4,7 @@ import json
 import pytest
 import yaml
 
+from common.errors import CompLeakError
 from workflow import cost, plan
 
 
@@ -51,6 +52,6 @@ def test_the_table_names_the_device_and_what_was_not_measured(run, capsys):
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
-    with pytest.raises(SystemExit, match="holds no finished model"):
+    with pytest.raises(CompLeakError, match="holds no finished model"):
         cost.main([str(tmp_path)])
     assert plan.DEFAULTS.exists()
