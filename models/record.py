@@ -80,7 +80,8 @@ def learned_nothing(name, config, classes, scored):
 
 def say_at_chance(run, versions):
     """Print `at_chance_lines`."""
-    print("".join(f"{line}\n" for line in at_chance_lines(run, versions)), end="")
+    for line in at_chance_lines(run, versions):
+        print(line)
 
 
 def at_chance_lines(run, versions):

@@ -53,10 +53,10 @@ class Settings:
 
     @classmethod
     def of_json(cls, values):
-        """The settings that `as_json` gave; ValueError for values that are none."""
+        """The settings that `as_json` gave; CompLeakError for values that are none."""
         needed = {"seed", "shadow_num", "train_size", "image_size", "augment", "data_label", "classes"}
         if not isinstance(values, dict) or not needed <= values.keys():
-            raise ValueError("it lacks the run's settings")
+            raise CompLeakError("it lacks the run's settings")
         known = {field.name for field in fields(cls)}
         data_dir = values.get("data_dir") and text_to_path(values["data_dir"])
         return cls(**{**{name: value for name, value in values.items() if name in known},
@@ -85,17 +85,23 @@ class Run:
 
     @cached_property
     def _saved(self):
+        return read_json(self.path)
+
+    def _parsed(self, parse):
+        """parse(what is saved in `path`); FileError, which says how to mend it, where that is missing or damaged."""
         with hints.mending(lambda: hints.training(self.layout)):
-            return read_json(self.path)
+            saved = self._saved
+            try:
+                return parse(saved)
+            except CompLeakError as error:
+                raise FileError.damaged(self.path, error) from error
+            except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
+                raise FileError.damaged(self.path, repr(error)) from error
 
     @cached_property
     def settings(self):
         """The Settings; FileError where they are missing or damaged."""
-        with hints.mending(lambda: hints.training(self.layout)):
-            try:
-                return Settings.of_json(self._saved.get("run"))
-            except (ValueError, TypeError, AttributeError) as error:
-                raise FileError.damaged(self.path, error) from error
+        return self._parsed(lambda saved: Settings.of_json(saved.get("run")))
 
     @cached_property
     def split(self):
@@ -111,14 +117,7 @@ class Run:
 
     @cached_property
     def _whole_split(self):
-        with hints.mending(lambda: hints.training(self.layout)):
-            saved = self._saved  # one that is missing is not damaged
-            try:
-                return splits.from_json(saved)
-            except CompLeakError as error:
-                raise FileError.damaged(self.path, error) from error
-            except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
-                raise FileError.damaged(self.path, repr(error)) from error
+        return self._parsed(splits.from_json)
 
     def contradicted(self, given, fixed):
         """Raises UsageError for a given setting, one of `fixed`, that is not the run's."""

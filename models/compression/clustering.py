@@ -186,10 +186,8 @@ class Clustering(Technique):
         bit = self.bit(degree)
         return Session(model, Centroids(model, bit), lambda trained: pack(trained, bit))
 
-    def load(self, tensors, degree, build):
-        model = build()
-        model.load_state_dict(unpack(tensors, self.bit(degree)))
-        return model
+    def unpack(self, tensors, degree):
+        return unpack(tensors, self.bit(degree))
 
 
 CLUSTERING = Clustering()

@@ -48,7 +48,7 @@ def quantise(model, pictures, float_logits=False):
         plain, small = Path(folder) / "plain.onnx", Path(folder) / "small.onnx"
         quant_pre_process(load_model_from_string(model), plain, skip_symbolic_shape=True)
         last = load_model_from_string(plain.read_bytes()).graph.node[-1].name
-        quantize_static(plain, small, _reader(pictures), quant_format=QuantFormat.QDQ, per_channel=True,
+        quantize_static(plain, small, Reader(pictures), quant_format=QuantFormat.QDQ, per_channel=True,
                         nodes_to_exclude=[last] if float_logits else None)
         return small.read_bytes()
 
@@ -78,19 +78,15 @@ def need():
             raise CompLeakError(f'models of ONNX Runtime need the package {package}: pip install -e ".[deploy]"')
 
 
-def _reader(pictures):
-    """The pictures a batch at a time, as ONNX Runtime asks for them."""
-    from onnxruntime.quantization import CalibrationDataReader
+class Reader:
+    """Gives pictures a batch at a time, as ONNX Runtime asks for them."""
 
-    class Reader(CalibrationDataReader):
-        def __init__(self):
-            self.batches = iter(pictures.split(BATCH))
+    def __init__(self, pictures):
+        self.batches = iter(pictures.split(BATCH))
 
-        def get_next(self):
-            batch = next(self.batches, None)
-            return None if batch is None else {"pictures": _array(batch)}
-
-    return Reader()
+    def get_next(self):
+        batch = next(self.batches, None)
+        return None if batch is None else {"pictures": _array(batch)}
 
 
 @contextmanager

@@ -95,11 +95,6 @@ def unpack(tensors):
     return state
 
 
-def sparsities(model):
-    """Fraction of zero weights of each compressible layer."""
-    return {name: (layer.weight == 0).float().mean().item() for name, layer in compressible_layers(model).items()}
-
-
 class Pruning(Technique):
     name, script, degree_flag, epochs_flag = "pruning", "pruning/prune.py", "--prune_sparsity", "--prune_epochs"
     adjective, in_paper, degrees = "pruned", True, ("0.6", "0.7", "0.8", "0.9")
@@ -142,10 +137,8 @@ class Pruning(Technique):
         schedule, sparsity = self.read(degree)
         return Session(model, Mask(model, sparsity, gradual=bool(schedule)), pack)
 
-    def load(self, tensors, degree, build):
-        model = build()
-        model.load_state_dict(unpack(tensors))
-        return model
+    def unpack(self, tensors, degree):
+        return unpack(tensors)
 
 
 PRUNING = Pruning()

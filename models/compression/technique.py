@@ -55,6 +55,12 @@ class Technique:
         """The training.Session that makes this version of a trained float network, which it may change."""
         raise NotImplementedError
 
-    def load(self, tensors, degree, build):
-        """The network of the tensors that a session's pack gave; build() → the float network, freshly initialised."""
+    def unpack(self, tensors, degree):
+        """The float network's state_dict in the tensors that a session's pack gave."""
         raise NotImplementedError
+
+    def load(self, tensors, degree, build):
+        """The network of these tensors; build() → the float network, freshly initialised."""
+        model = build()
+        model.load_state_dict(self.unpack(tensors, degree))
+        return model
