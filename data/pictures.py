@@ -21,8 +21,8 @@ SIGNED, FLOATING = 2, 3  # values of the last
 def opened(path):
     """A picture, open, its content unread; CompLeakError, one line, names one that cannot be read."""
     try:
-        with warnings.catch_warnings(), _quiet():
-            warnings.simplefilter("ignore")  # of damaged EXIF blocks and large sizes: the latter are refused here
+        # Ignored are warnings of damaged EXIF blocks and large sizes: the latter are refused here.
+        with warnings.catch_warnings(action="ignore"), _quiet():
             with Image.open(path, formats=FORMATS) as picture:
                 if picture.width * picture.height > MOST_PIXELS:
                     raise ValueError(f"{picture.width}×{picture.height} pixels, at most {MOST_PIXELS:,} are read")

@@ -34,8 +34,8 @@ def training(layout, version=ORIGINAL):
 
 def _as_before(layout, version, technique):
     """The pictures, epochs and learning rate that the run is known to have used."""
-    run = _known(layout.result(ORIGINAL, "split.json")).get("run", {})
-    made = _known(layout.file(version, "target", "config.json")).get("settings", {})
+    run = known(layout.result(ORIGINAL, "split.json")).get("run", {})
+    made = known(layout.file(version, "target", "config.json")).get("settings", {})
     words = ["--data_dir", text_to_path(run["data_dir"])] if isinstance(run, dict) and run.get("data_dir") else []
     for flag, name in ((technique.epochs_flag if technique else "--epochs", "epochs"), ("--lr", "lr")):
         if made.get(name) is not None:
@@ -43,7 +43,8 @@ def _as_before(layout, version, technique):
     return words
 
 
-def _known(path):
+def known(path):
+    """The values of a JSON file as far as they are known: none where it is missing or damaged."""
     try:
         return read_json(path)
     except (CompLeakError, OSError):

@@ -72,19 +72,15 @@ def _run_world(stage, version, world, start):
         settings["statistics"] = json.loads(json.dumps(stage.data.statistics))
         saved = _train(stage, version, world, settings, parent, start)
     else:
-        _drop_progress(stage.run.layout.file(version, world.name, "progress.pt"), saved["settings"])
+        progress = Progress(stage.run.layout.file(version, world.name, "progress.pt"), saved["settings"])
+        if progress.load() is not None:  # a process was killed between saving the model and here
+            progress.remove()
     answer(stage.asking, version, world, saved)
     config = record(stage.run, version, world, saved, time.monotonic() - began, stage.device)
     print(summary(version, world.name, config))
     warning = learned_nothing(f"{version} {world.name}", config, len(stage.settings.classes), world.scored)
     if warning:
         print(warning)
-
-
-def _drop_progress(path, settings):
-    """Remove what a process killed between saving a model and this left; another training's progress stays."""
-    if path.exists() and Progress(path, settings).load() is not None:
-        path.unlink()
 
 
 def _settings(stage, version, world):
@@ -134,9 +130,8 @@ def _finished(stage, version, world, settings):
 
 
 def _train(stage, version, world, settings, parent, start):
-    files = {name: stage.run.layout.file(version, world.name, name)
-             for name in ("log.jsonl", "progress.pt")}
-    files["log.jsonl"].parent.mkdir(parents=True, exist_ok=True)
+    log, name = stage.run.layout.file(version, world.name, "log.jsonl"), f"{version} {world.name}"
+    log.parent.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(derive_seed(stage.settings.seed, world.name, str(version)))
     hint = fewer_threads_hint(torch.get_num_threads()) if stage.device.type == "cpu" else None
     if hint:
@@ -145,19 +140,18 @@ def _train(stage, version, world, settings, parent, start):
     session.model.to(stage.device, memory_format=torch.channels_last)
     pictures, labels = _shown(stage, world.members)
     seed = derive_seed(stage.settings.seed, world.name, str(version), "training")
-    progress = Progress(files["progress.pt"], settings)
+    progress = Progress(log.with_name("progress.pt"), settings)
     began, epochs = time.monotonic(), stage.recipe.epochs
     session.hooks.look(_some(stage, world, seed))
     if epochs:
-        _keep_lines(files["log.jsonl"], (progress.load() or {"epoch": 0})["epoch"])
+        _keep_lines(log, (progress.load() or {"epoch": 0})["epoch"])
         training.train(session.model, pictures, labels, stage.data.statistics, replace(stage.recipe, seed=seed),
-                       session.hooks, progress, files["log.jsonl"], f"{version} {world.name}",
-                       _selection(stage, world))
-    tensors = {name: tensor.detach().cpu() for name, tensor in session.pack(session.model).items()}
+                       session.hooks, progress, log, name, _selection(stage, world))
+    tensors = {key: tensor.detach().cpu() for key, tensor in session.pack(session.model).items()}
     path = weights_file(stage.run.layout, version, world.name)
     save_weights(path, tensors, settings)
     progress.remove()
-    print(f"{version} {world.name}: {'trained' if epochs else 'made'} in {time.monotonic() - began:.0f} s")
+    print(f"{name}: {'trained' if epochs else 'made'} in {time.monotonic() - began:.0f} s")
     return read_weights(path)
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from scipy.stats import binom, norm
 
-from common.errors import FileError
-from common.files import read_json, write_json
+from common.files import write_json
 from common.paths import ORIGINAL
+from models import hints
 from models.compression import onnx_int8
 from models.weights import weights_file
 
@@ -38,7 +38,7 @@ def record(run, version, world, saved, seconds, device):
         before = run.config(ORIGINAL, world.name)
         config["before"] = {key: before[key] for key in ("accuracy_in", "accuracy_out", "bytes")}
     path = run.layout.file(version, world.name, "config.json")
-    old = _old(path)
+    old = hints.known(path)
     if all(old.get(key) == config.get(key) for key in ("settings", "weights", "before")):
         return old
     write_json(path, config)
@@ -88,18 +88,11 @@ def at_chance_lines(run, versions):
     """One line for each of these versions whose target knows its own members no better than by guessing."""
     lines = []
     for version in versions:
-        config = _old(run.layout.file(version, run.layout.attacked, "config.json"))
+        config = hints.known(run.layout.file(version, run.layout.attacked, "config.json"))
         if "accuracy_in" in config and at_chance(config, len(run.settings.classes), run.split.target.scored):
             lines.append(f"{version}: target at chance: nothing to find "
                          f"(accuracy {100 * config['accuracy_in']:.2f}% on members)")
     return lines
-
-
-def _old(path):
-    try:
-        return read_json(path)
-    except FileError:
-        return {}
 
 
 def device_name(device):

@@ -4,7 +4,6 @@ A convolution's output is clamp(round((Σ w·(a − z_a) + b/(s_a·s_w)) · s_a�
 sum, then single float32 operations in the order of fbgemm's kernels, so that those give the same integers.
 """
 import warnings
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -42,12 +41,9 @@ def float32_is_exact(device):
         return False
 
 
-@contextmanager
 def quiet():
     """Without torch's notices that its int8 tensors are deprecated: the simulation stands by where they go."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    return warnings.catch_warnings(action="ignore")
 
 
 class Grid(nn.Module):

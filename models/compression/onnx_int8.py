@@ -26,8 +26,7 @@ FLOAT_LOGITS = "onnx-int8-float-logits"
 def export(network, image_size):
     """The network, in evaluation mode, as an ONNX model, bytes: `pictures` [n, 3, h, w] → `logits` [n, c], any n."""
     network, file = network.cpu().eval(), io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch would rather use its newer exporter, which needs two packages more
+    with warnings.catch_warnings(action="ignore"):  # torch has a newer exporter, which needs two packages more
         torch.onnx.export(network, (torch.zeros(2, 3, image_size, image_size),), file, dynamo=False,
                           input_names=["pictures"], output_names=["logits"],
                           dynamic_axes={"pictures": {0: "n"}, "logits": {0: "n"}})
