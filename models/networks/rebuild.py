@@ -67,8 +67,9 @@ def wiring(network):
         raise CompLeakError(f"int8 quantisation needs a {type(network).__name__} whose forward hands activations from "
                             f"unit to unit and does nothing else ({other})")
     uses = Counter(node.target for node in nodes if node.op == "call_module")
-    for name, module in network.named_modules():
-        if isinstance(module, UNITS) and uses[name] != 1:
+    units = [name for name, module in network.named_modules() if isinstance(module, UNITS)]
+    for name in sorted(units, key=lambda name: -uses[name]):
+        if uses[name] != 1:
             wrong = "once, not twice" if uses[name] else "and not left out"
             raise CompLeakError(f"int8 quantisation needs each unit used {wrong} ({name})")
     return {node.target: [source.target for source in node.all_input_nodes] for node in nodes if node.target in uses}
