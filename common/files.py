@@ -14,6 +14,7 @@ import numpy as np
 from common.errors import CompLeakError, FileError
 
 FORMAT = 1  # of files of arrays
+BUSY = "busy"
 
 
 @contextmanager
@@ -110,16 +111,13 @@ def locked(path, wait=0.0):
     writers left half-written is removed.
     Where no lock can be had (a folder that cannot be written, a file system without locks) the block runs without.
     """
-    path = Path(path)
-    file, until = None, time.monotonic() + wait
-    while True:
-        try:
-            file = _take(path.with_name(f".{path.name}.lock"), path)
-            break
-        except CompLeakError:
-            if time.monotonic() >= until:
-                raise
-            time.sleep(0.05)
+    path, until = Path(path), time.monotonic() + wait
+    lock = path.with_name(f".{path.name}.lock")
+    while (file := _take(lock)) is BUSY:
+        if time.monotonic() >= until:
+            raise CompLeakError(f"{path}: another process is working on this; wait until it has ended, or choose "
+                                "another --run_dir")
+        time.sleep(0.05)
     if file is None:
         yield path
         return
@@ -133,8 +131,8 @@ def locked(path, wait=0.0):
                 os.unlink(file.name)
 
 
-def _take(lock, path):
-    """The open, locked file; None where there can be none; CompLeakError where another process holds it."""
+def _take(lock):
+    """The open, locked file; BUSY where another process holds it; None where there can be none."""
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
         file = open(lock, "ab")  # noqa: SIM115, it stays open as long as the lock is held
@@ -143,16 +141,15 @@ def _take(lock, path):
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # Whoever held it may have removed the file between our opening and locking it: then it guards nothing.
-        if not os.path.samestat(os.fstat(file.fileno()), lock.stat()):
-            raise BlockingIOError
+        if os.path.samestat(os.fstat(file.fileno()), lock.stat()):
+            return file
+        found = BUSY
     except (BlockingIOError, FileNotFoundError):
-        file.close()
-        raise CompLeakError(f"{path}: another process is working on this; wait until it has ended, or choose another "
-                            "--run_dir") from None
+        found = BUSY
     except OSError:
-        file.close()
-        return None
-    return file
+        found = None
+    file.close()
+    return found
 
 
 def _sweep(path):

@@ -4,7 +4,6 @@ import hashlib
 import os
 import tempfile
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from data.names import say, shown
 FOLDER = Path(__file__).resolve().parent / "datasets"  # of caches and downloads, where no other is named
 FORMAT = 2
 OFFICIAL = "official"  # the stamp of files whose content their publisher's checksums fix
-AT_ONCE = 2**22  # bytes of pictures in memory while they are decoded or counted
+AT_ONCE = 2**22  # bytes of pictures in memory while they are counted
 
 
 @dataclass(frozen=True)
@@ -50,45 +49,39 @@ class Facts:
     kind: str | None = None
 
 
-class Tally:
-    """Goes through pictures a chunk [k, size, size, 3] uint8 at a time; `facts` sums up."""
-
-    def __init__(self):
-        self.digest, self.counts, self.rows, self.n = hashlib.sha256(), np.zeros((3, 256), np.int64), {}, 0
-
-    def add(self, images):
-        images = np.ascontiguousarray(images)
-        self.digest.update(images)
-        self.counts += [np.bincount(images[..., c].reshape(-1), minlength=256) for c in range(3)]
-        for image in images:
-            self.rows.setdefault(hashlib.blake2b(image, digest_size=16).digest(), []).append(self.n)
-            self.n += 1
-
-    def facts(self, labels, kind=None):
-        self.digest.update(np.ascontiguousarray(labels, dtype="<i8"))
-        twins = tuple(tuple(rows) for rows in self.rows.values() if len(rows) > 1)
-        return Facts(self.digest.hexdigest()[:16], *self.statistics(), twins, kind)
-
-    def statistics(self):
-        """(mean, std) of each channel; a channel of one single value gets std 1."""
-        values = np.arange(256) / 255
-        mean = (self.counts * values).sum(1) / self.counts.sum(1)
-        std = np.sqrt((self.counts * (values - mean[:, None]) ** 2).sum(1) / self.counts.sum(1))
-        flat = (self.counts > 0).sum(1) == 1
-        return tuple(mean.tolist()), tuple(np.where(flat, 1.0, std).tolist())
-
-
-def facts_of(images, labels):
+def facts_of(images, labels, kind=None):
     """The Facts of images [n, size, size, 3] uint8 and labels [n]."""
-    tally, step = Tally(), at_once(images.shape[1])
-    for start in range(0, len(images), step):
-        tally.add(images[start : start + step])
-    return tally.facts(labels)
+    counts, rows = np.zeros((3, 256), np.int64), {}
+    for some in chunks_of(images):
+        counts += [np.bincount(some[..., c].reshape(-1), minlength=256) for c in range(3)]
+    for row, image in enumerate(images):
+        rows.setdefault(hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest(), []).append(row)
+    twins = tuple(tuple(same) for same in rows.values() if len(same) > 1)
+    return Facts(digest_of(images, labels), *_statistics(counts), twins, kind)
 
 
-def at_once(size):
-    """How many pictures of size × size are in memory at a time."""
-    return max(1, AT_ONCE // (3 * size * size))
+def _statistics(counts):
+    """(mean, std) of each channel from the counts of its values [3, 256]; a channel of one single value gets std 1."""
+    values = np.arange(256) / 255
+    mean = (counts * values).sum(1) / counts.sum(1)
+    std = np.sqrt((counts * (values - mean[:, None]) ** 2).sum(1) / counts.sum(1))
+    flat = (counts > 0).sum(1) == 1
+    return tuple(mean.tolist()), tuple(np.where(flat, 1.0, std).tolist())
+
+
+def digest_of(images, labels):
+    """16 hex digits that name these pictures and labels, as in their Facts."""
+    digest = hashlib.sha256()
+    for some in chunks_of(images):
+        digest.update(np.ascontiguousarray(some))
+    digest.update(np.ascontiguousarray(labels, dtype="<i8"))
+    return digest.hexdigest()[:16]
+
+
+def chunks_of(images):
+    """Pictures [n, size, size, 3], as many at a time as AT_ONCE holds."""
+    step = max(1, AT_ONCE // images[:1].nbytes)
+    return (images[start : start + step] for start in range(0, len(images), step))
 
 
 def read(found, name, size, folders):
@@ -130,18 +123,14 @@ def _write(path, found, size):
     kind = found.kind and found.kind()
     pictures, labels = found.decode(size)
     row = np.dtype([("image", "u1", (size, size, 3)), ("label", "<i8")])
-    tally, pictures = Tally(), iter(pictures)
-    with atomic(path) as beside, open(beside, "wb") as file:
-        header = {"descr": np.lib.format.dtype_to_descr(row), "fortran_order": False, "shape": (len(labels),)}
-        np.lib.format.write_array_header_1_0(file, header)
-        while chunk := list(islice(pictures, at_once(size))):
-            rows = np.empty(len(chunk), row)
-            rows["image"] = np.stack([np.asarray(picture) for picture in chunk])
-            rows["label"] = labels[tally.n : tally.n + len(chunk)]
-            tally.add(rows["image"])
-            file.write(rows.tobytes())
-    assert tally.n == len(labels)
-    known = asdict(tally.facts(labels, kind))
+    with atomic(path) as beside:
+        with open(beside, "wb") as file:
+            header = {"descr": np.lib.format.dtype_to_descr(row), "fortran_order": False, "shape": (len(labels),)}
+            np.lib.format.write_array_header_1_0(file, header)
+            for picture, label in zip(pictures, labels, strict=True):
+                file.write(np.array((np.asarray(picture), label), row).tobytes())
+        rows = np.load(beside, mmap_mode="r", allow_pickle=False)
+        known = asdict(facts_of(rows["image"], rows["label"], kind))
     write_json(path.with_suffix(".json"), {"format": FORMAT, "source": found.stamp, "classes": list(found.classes),
                                            "fingerprint": known.pop("digest"), **known})
 
@@ -165,12 +154,3 @@ def _open(path, found):
         say(f"{path.name}: the cache is damaged, decoding the pictures again")
         return None
     return (rows["image"], np.array(rows["label"]), facts) if fits else None
-
-
-def digest_of(images, labels):
-    """16 hex digits that name these pictures and labels, as in their Facts."""
-    digest, step = hashlib.sha256(), at_once(images.shape[1])
-    for start in range(0, len(images), step):
-        digest.update(np.ascontiguousarray(images[start : start + step]))
-    digest.update(np.ascontiguousarray(labels, dtype="<i8"))
-    return digest.hexdigest()[:16]

@@ -9,7 +9,7 @@ from common.paths import Layout
 from data.splits import Split
 from models import crops, protocol
 from models.compression import paper_versions
-from models.queries import is_current, load_queries, losses, query, query_views, sensitivity
+from models.queries import is_current, load_queries, losses, pictures, query, query_views, sensitivity_of
 from models.run import Settings
 from models.weights import load_model
 
@@ -46,8 +46,9 @@ def answer(asking, version, world, saved):
     path = asking.layout.file(version, world.name, "sensitivity.npz")
     if asking.sensitivity and not is_current(path, {**meta, "seed": seed}):
         data, index = asking.load(), np.sort(world.evaluation)
-        values = sensitivity(load_model(saved, asking.device), _shown(asking, data, version, world), data.statistics,
-                             index, seed, asking.device, f"{version} {world.name} sensitivity")
+        take = pictures(_shown(asking, data, version, world), data.statistics, index, asking.device)
+        values = sensitivity_of(load_model(saved, asking.device), take, index, seed,
+                                f"{version} {world.name} sensitivity")
         save_arrays(path, {**meta, "seed": seed}, index=index, sensitivity=values)
     path = path.with_name("views.npz")
     _, scored = query_index(asking.split, "scored")

@@ -98,14 +98,6 @@ def query_views(model, images, statistics, index, device, count, description="vi
                      for number in range(count)], axis=1)
 
 
-def sensitivity(model, images, statistics, index, seed, device, description="sensitivity"):
-    """How far each posterior moves under Gaussian noise on the normalised input: [n, c] float32.
-
-    As `sensitivity_of`, for the pictures at `index` of a whole data set [*, h, w, 3] uint8.
-    """
-    return sensitivity_of(model, pictures(images, statistics, index, device), index, seed, description)
-
-
 def pictures(images, statistics, index, device):
     """take(slice of positions in `index`) → the model's input, normalised pictures [b, 3, h, w] on the device."""
     return lambda part: normalise(torch.from_numpy(images[index[part]]).to(device), *statistics)

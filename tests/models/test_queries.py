@@ -15,7 +15,7 @@ from models import queries as module
 from models.answering import query_index
 from models.hints import mending
 from models.networks.resnet import ResNet
-from models.queries import Queries, is_current, load_queries, losses, noise, query, sensitivity
+from models.queries import Queries, is_current, load_queries, losses, noise, query
 
 STATISTICS = ((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
 MEAN, STD = (np.array(values, dtype=np.float64) for values in STATISTICS)
@@ -55,6 +55,10 @@ def network():
 @pytest.fixture
 def pictures():
     return np.random.default_rng(0).integers(0, 256, (60, 8, 8, 3), dtype=np.uint8)
+
+
+def sensitivity(model, images, statistics, index, seed, device):
+    return module.sensitivity_of(model, module.pictures(images, statistics, index, device), index, seed, "")
 
 
 def normalised(picture):
