@@ -1,7 +1,7 @@
 """Quantisation-aware training of a network, and its conversion to integers (Jacob et al., CVPR 2018, section 3)."""
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.func import functional_call
 
 from common.errors import CompLeakError
 from models.networks.rebuild import rebuild
@@ -81,24 +81,23 @@ def fake_quantised_weight(weight):
     return FakeQuantise.apply(weight, weight_scale(weight), -limit, limit)
 
 
-class QuantisedConv(nn.Module):
-    """Convolution and its Norm (or None) with int8 weights and 7-bit outputs, simulated in floating point."""
+class QuantisedLayer(nn.Module):
+    """A convolution and its Norm (or None), or a linear layer: int8 weights and 7-bit outputs, in floating point."""
 
-    def __init__(self, conv, norm):
+    def __init__(self, layer, norm=None):
         super().__init__()
-        self.conv, self.bn = conv, norm
+        self.layer, self.bn = layer, norm
         self.observer = Observer(signed=norm is None or norm.act is None)
 
     def forward(self, x):
-        c = self.conv
-        y = F.conv2d(x, fake_quantised_weight(c.weight), c.bias, c.stride, c.padding, c.dilation, c.groups)
+        y = functional_call(self.layer, {"weight": fake_quantised_weight(self.layer.weight)}, (x,))
         # A pool in the Norm gives the same values as rounding first, for a quarter of the rounding.
         return self.observer(self.bn(y) if self.bn else y)
 
     def packed(self):
-        scale = weight_scale(self.conv.weight)
-        steps = (self.conv.weight.detach() / scale).round().contiguous()
-        return {**folded(steps, scale.flatten(), self.conv.bias, self.bn), **packed_grid(self.observer)}
+        scale = weight_scale(self.layer.weight)
+        steps = (self.layer.weight.detach() / scale).round().contiguous()
+        return {**folded(steps, scale.flatten(), self.layer.bias, self.bn), **packed_grid(self.observer)}
 
 
 class QuantisedNorm(nn.Module):
@@ -115,23 +114,6 @@ class QuantisedNorm(nn.Module):
     def packed(self):
         ones = torch.ones_like(self.bn.running_var)
         return {**folded(ones.view(-1, 1, 1, 1), ones, None, self.bn), **packed_grid(self.observer)}
-
-
-class QuantisedLinear(nn.Module):
-    """A linear layer with int8 weights and 7-bit outputs, simulated in floating point."""
-
-    def __init__(self, linear):
-        super().__init__()
-        self.linear = linear
-        self.observer = Observer(signed=True)
-
-    def forward(self, x):
-        return self.observer(F.linear(x, fake_quantised_weight(self.linear.weight), self.linear.bias))
-
-    def packed(self):
-        scale = weight_scale(self.linear.weight)
-        steps = (self.linear.weight.detach() / scale).round().contiguous()
-        return {**folded(steps, scale.flatten(), self.linear.bias, None), **packed_grid(self.observer)}
 
 
 class Observed(Observer):
@@ -183,11 +165,10 @@ def prepare(network):
 def _quantised(name, unit, norm):
     if isinstance(unit, nn.Conv2d):
         check_geometry(name, unit)
-        return QuantisedConv(unit, norm)
+    if isinstance(unit, nn.Conv2d | nn.Linear):
+        return QuantisedLayer(unit, norm)
     if isinstance(unit, Norm):
         return QuantisedNorm(unit)
-    if isinstance(unit, nn.Linear):
-        return QuantisedLinear(unit)
     return unit if isinstance(unit, nn.Dropout) else Observed(unit)
 
 
@@ -223,5 +204,5 @@ def convert(model):
     (int32).
     """
     units = {name: module for name, module in model.named_modules()
-             if isinstance(module, QuantisedConv | QuantisedNorm | QuantisedLinear | Observed)}
+             if isinstance(module, QuantisedLayer | QuantisedNorm | Observed)}
     return {f"{name}.{key}": value.cpu() for name, unit in units.items() for key, value in unit.packed().items()}

@@ -18,7 +18,9 @@ def rebuild(network, make):
     """
     network = copy.deepcopy(network).eval()
     names = {module: name for name, module in network.named_modules()}
-    _check(network, names)
+    if not any(isinstance(module, Input) for module in names):
+        raise CompLeakError(f"int8 quantisation knows networks that start with the unit Input, not "
+                            f"{type(network).__name__}")
     follows = pairs(network)
     for unit in [module for module in names if isinstance(module, UNITS) and module not in follows.values()]:
         name, norm = names[unit], follows.get(unit)
@@ -46,10 +48,14 @@ def pairs(network):
 
 
 class Units(fx.Tracer):
-    """Sees a network as calls of its units."""
+    """Sees a network as calls of its units; CompLeakError for anything that computes and is not a unit."""
 
     def is_leaf_module(self, module, name):
-        return isinstance(module, UNITS)
+        unit = isinstance(module, UNITS)
+        if not unit and not any(module.children()) and not isinstance(module, nn.Identity | nn.Sequential):
+            raise CompLeakError(f"int8 quantisation knows the units of models/networks/units.py, not "
+                                f"{type(module).__name__} ({type(self.root).__name__}.{name})")
+        return unit
 
 
 def wiring(network):
@@ -73,14 +79,3 @@ def wiring(network):
             wrong = "once, not twice" if uses[name] else "and not left out"
             raise CompLeakError(f"int8 quantisation needs each unit used {wrong} ({name})")
     return {node.target: [source.target for source in node.all_input_nodes] for node in nodes if node.target in uses}
-
-
-def _check(network, names):
-    kind = type(network).__name__
-    if not any(isinstance(module, Input) for module in names):
-        raise CompLeakError(f"int8 quantisation knows networks that start with the unit Input, not {kind}")
-    inside = {part for unit in names if isinstance(unit, UNITS) for part in unit.modules()}
-    for module, name in names.items():
-        if module not in inside and not any(module.children()) and not isinstance(module, nn.Identity | nn.Sequential):
-            raise CompLeakError(f"int8 quantisation knows the units of models/networks/units.py, not "
-                                f"{type(module).__name__} ({kind}.{name})")

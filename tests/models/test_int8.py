@@ -198,12 +198,12 @@ def test_folding_equals_convolution_then_batch_norm(trained):
     model, _, state = trained
     for name, layer in (("conv1", model.conv1), ("layer2.0.shortcut", model.layer2[0].shortcut)):
         assert (layer.bn.weight < 0).any()
-        x = torch.randn(2, layer.conv.in_channels, 8, 8, generator=torch.Generator().manual_seed(0))
+        x = torch.randn(2, layer.layer.in_channels, 8, 8, generator=torch.Generator().manual_seed(0))
         weight = state[f"{name}.weight"].float() * state[f"{name}.weight_scale"].view(-1, 1, 1, 1)
-        folded = F.conv2d(x, weight, state[f"{name}.bias"], layer.conv.stride, layer.conv.padding)
+        folded = F.conv2d(x, weight, state[f"{name}.bias"], layer.layer.stride, layer.layer.padding)
         with torch.no_grad():
-            unfolded = nn.BatchNorm2d.forward(layer.bn, F.conv2d(x, fake_quantised_weight(layer.conv.weight), None,
-                                                                 layer.conv.stride, layer.conv.padding))
+            unfolded = nn.BatchNorm2d.forward(layer.bn, F.conv2d(x, fake_quantised_weight(layer.layer.weight), None,
+                                                                 layer.layer.stride, layer.layer.padding))
         assert torch.allclose(folded, unfolded, atol=1e-4)
 
 

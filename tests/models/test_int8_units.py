@@ -15,7 +15,7 @@ from models.compression.int8_units import (
     Int8Sum,
     max_pool,
 )
-from models.compression.quantization import Observed, QuantisedConv, QuantisedNorm, convert
+from models.compression.quantization import Observed, QuantisedLayer, QuantisedNorm, convert
 from models.networks.units import Average, Concat, Norm, Sum
 
 GRIDS = {"a": (0.031, 11), "b": (0.054, 64), "u": (0.047, 40)}  # two inputs, and the unit's output
@@ -89,7 +89,7 @@ def test_a_trained_convolution_gives_its_integers(options, act):
     norm = Norm(12, None if act == "no norm" else act)
     nn.init.normal_(norm.weight, 0, 3)  # outputs above 6, and factors below 0
     x = torch.randn(40, 6, 9, 9)
-    unit = nn.ModuleDict({"a": Observed(nn.Identity()), "u": QuantisedConv(conv, None if act == "no norm" else norm)})
+    unit = nn.ModuleDict({"a": Observed(nn.Identity()), "u": QuantisedLayer(conv, None if act == "no norm" else norm)})
     for _ in range(3):
         unit["u"](unit["a"](x))
     with torch.no_grad():
