@@ -10,7 +10,7 @@ import numpy as np
 
 from common.errors import CompLeakError
 from common.files import atomic, read_json, write_json
-from data.names import say, shown
+from data.names import shown
 
 FOLDER = Path(__file__).resolve().parent / "datasets"  # of caches and downloads, where no other is named
 FORMAT = 2
@@ -151,6 +151,6 @@ def _open(path, found):
     except Exception:  # a damaged header alone makes numpy raise half a dozen types
         intact = False
     if not intact:
-        say(f"{path.name}: the cache is damaged, decoding the pictures again")
+        print(f"{path.name}: the cache is damaged, decoding the pictures again")
         return None
     return (rows["image"], np.array(rows["label"]), facts) if fits else None

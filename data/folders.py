@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from common.errors import CompLeakError
 from data.cache import Found
-from data.names import class_name, is_system, say, shown
+from data.names import class_name, is_system, shown
 from data.pictures import ENDINGS, pixels
 
 PARTS = ("train", "val", "valid", "validation", "test")
@@ -157,7 +157,7 @@ def found_in(listing, kind=None):
     """The Found of a Listing, whose one line on what was left out is printed."""
     note = listing.note()
     if note:
-        say(note)
+        print(note)
 
     def decode(size):
         bar = tqdm(listing.files, desc="decoding pictures", unit="file", mininterval=1)

@@ -1,6 +1,5 @@
 """Names from a file system: as text that any page can show, and which of them belong to a system, not to a user."""
 import os
-import sys
 import unicodedata
 
 SYSTEM = {"__macosx", "@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "$recycle.bin",
@@ -27,12 +26,6 @@ def text_to_path(text):
 def class_name(name):
     """What a folder's class is called: `shown`, composed, so that both Unicode forms of a letter are one name."""
     return unicodedata.normalize("NFC", shown(name))
-
-
-def say(line):
-    """Print a line on standard output; letters that its encoding lacks are escaped."""
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    print(line.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def is_system(name):

@@ -8,7 +8,7 @@ from PIL import Image
 from common.errors import CompLeakError, UsageError
 from data import cache, official
 from data.folders import class_folders
-from data.names import say, shown
+from data.names import shown
 from data.pictures import resized
 from data.tiny import tinyimagenet
 
@@ -103,8 +103,8 @@ def load(name, data_dir=None, data_label=None, image_size=32, cache_dir=None, ru
     data = Dataset(name, f"{label} ({facts.kind})" if facts.kind else label, images, np.array(labels, dtype=np.int64),
                    found.classes, source.statistics or (facts.mean, facts.std), facts.digest, facts.twins)
     if data.repeated:
-        say(f"{data.label}: {data.repeated:,} of {len(labels):,} pictures equal an earlier one in every pixel at "
-            f"{image_size}×{image_size}; a split keeps them together")
+        print(f"{data.label}: {data.repeated:,} of {len(labels):,} pictures equal an earlier one in every pixel at "
+              f"{image_size}×{image_size}; a split keeps them together")
     return data
 
 

@@ -1,6 +1,5 @@
 """Download or decode a data set into its cache, once, before several jobs ask for it at the same time."""
 from common.command import Parser, run
-from data.names import say
 from data.sets import DATASETS, load
 
 
@@ -12,8 +11,8 @@ def main(argv=None):
     p.add_argument("--cache_dir", default=None, help="folder of downloads and decoded pictures (data/datasets)")
     args = p.parse_args(argv)
     data = load(args.dataset_name, args.data_dir, None, args.image_size, args.cache_dir)
-    say(f"{data.label}: {len(data.labels):,} pictures in {len(data.classes)} classes, "
-        f"{data.repeated or 'none'} of them equal to an earlier one")
+    print(f"{data.label}: {len(data.labels):,} pictures in {len(data.classes)} classes, "
+          f"{data.repeated or 'none'} of them equal to an earlier one")
 
 
 if __name__ == "__main__":

@@ -18,11 +18,11 @@ def paper_versions():
                         for degree in technique.degrees)]
 
 
-def parse(technique, degree, flag="--compress_degree"):
+def parse(technique, degree):
     """A compressed version from its two flags; UsageError for a technique or degree that cannot exist."""
     if technique not in TECHNIQUES:
         raise UsageError(f"--compress_name {technique}: choose one of {', '.join(TECHNIQUES)}")
-    return Version(technique, TECHNIQUES[technique].degree(degree, flag))
+    return Version(technique, TECHNIQUES[technique].degree(degree))
 
 
 def parse_any(technique, degree):

@@ -12,11 +12,13 @@ PROGRAM = """
 import sys
 from data import cache, names, sets
 from pathlib import Path
+from common.streams import lasting
 cache.FOLDER = Path(sys.argv[2])
-data = sets.load("imagefolder", sys.argv[1], image_size=8)
-again = names.text_to_path(names.path_to_text(sys.argv[1]))
-assert sets.load("imagefolder", again, chr(233), 8).label == chr(233), "a label is text in every locale"
-names.say(f"{data.label}: {ascii(data.classes)} {data.digest} {data.repeated}")
+with lasting():
+    data = sets.load("imagefolder", sys.argv[1], image_size=8)
+    again = names.text_to_path(names.path_to_text(sys.argv[1]))
+    assert sets.load("imagefolder", again, chr(233), 8).label == chr(233), "a label is text in every locale"
+    print(f"{data.label}: {ascii(data.classes)} {data.digest} {data.repeated}")
 """
 
 
