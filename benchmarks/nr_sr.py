@@ -3,8 +3,8 @@ import contextlib
 import cProfile
 import io
 import pstats
+import shlex
 import tempfile
-from itertools import groupby
 from pathlib import Path
 
 import CompLeakNR
@@ -12,6 +12,7 @@ import CompLeakSR
 from benchmarks.common import Row, command, seconds
 from benchmarks.made_up import write_run
 from common.paths import ORIGINAL, Version
+from models import hints
 from models.compression import paper_versions
 
 ONE_GOAL, ALL_GOAL = 45, 180
@@ -31,13 +32,11 @@ STAGES = {"SAMIA": [("samia", "train_samia"), ("samia", "samia_score")],
 
 def commands(layout, versions, device):
     """(main, argv) of NR for each model and SR for each compressed one."""
-    shared = ["--dataset_name", layout.dataset, "--run_dir", str(layout.run_dir), "--device", str(device)]
-    found = [(CompLeakNR.main, [*shared, "--original"])] if ORIGINAL in versions else []
     compressed = [version for version in versions if version != ORIGINAL]
-    for technique, some in groupby(compressed, key=lambda version: version.technique):
-        named = [*shared, "--compress", "--compress_name", technique, "--compress_degree", *(v.degree for v in some)]
-        found += [(CompLeakNR.main, named), (CompLeakSR.main, [*named, "--original"])]
-    return found
+    texts = [(CompLeakNR.main, hints.attacks(layout, "NR", versions)),
+             (CompLeakSR.main, hints.attacks(layout, "SR", compressed))]
+    return [(main, [*shlex.split(command)[2:], "--device", str(device)])
+            for main, text in texts for command in text.split("; ") if command]
 
 
 def measure_stages(versions, scored, device, shadow_num=1, sensitivity=False):

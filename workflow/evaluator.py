@@ -35,16 +35,13 @@ which asks members otherwise than non-members: a neighbour to compare with, not 
 
 def lines(expected):
     """The table's rows, a list of cells each; expected: values of expected.json, or None where there are none."""
-    layout, found = Layout(Path("."), "cifar10", "resnet18"), []
-    for version in paper_versions():
-        found.append(_row(expected, "C1", f"NR {version}", "RMIA", f"RMIA on {short(version)}",
-                          layout.result(version, "NR.json")))
-    for version in paper_versions()[1:]:
-        found.append(_row(expected, "C2", f"SR {version}", "SR2 (RF)", f"SR2 (RF) on the original and {short(version)}",
-                          layout.result(version, "SR.json")))
-    for group in GROUPS:
-        name = f"{group}, {WITH}"
-        found.append(_row(expected, "C3", "MR", name, f"MR on {name}", layout.result(ORIGINAL, "MR.json")))
+    layout, versions = Layout(Path("."), "cifar10", "resnet18"), paper_versions()
+    asked = [("C1", f"NR {one}", "RMIA", f"RMIA on {short(one)}", layout.result(one, "NR.json")) for one in versions]
+    asked += [("C2", f"SR {one}", "SR2 (RF)", f"SR2 (RF) on the original and {short(one)}",
+               layout.result(one, "SR.json")) for one in versions[1:]]
+    asked += [("C3", "MR", f"{group}, {WITH}", f"MR on {group}, {WITH}", layout.result(ORIGINAL, "MR.json"))
+              for group in GROUPS]
+    found = [_row(expected, *one) for one in asked]
     for claim in SCRIPTS:
         verdict = expected["claims"].get(claim, {}).get("text", NOT_REACHED) if expected else NOT_REACHED
         found.append([claim, "verdict", "`python -m evaluation.claims`",

@@ -153,7 +153,9 @@ class Int8Conv(nn.Module):
         assert a.grid is self.source
         fast = self.kernel is not None and a.q.device.type == "cpu"
         q = self._fast(a.q) if fast else self._exact(a.q)
-        return Activation(max_pool(q, self.pool) if self.pool else q, self.grid)
+        if self.pool:  # of integers in float32, which are exact there
+            q = self.pool(q.permute(0, 3, 1, 2).float()).to(torch.uint8).permute(0, 2, 3, 1)
+        return Activation(q, self.grid)
 
     def _exact(self, q):
         return to_steps(self.sums(q).float().add_(self.bias).mul_(self.factor), self.grid.zero_point)
@@ -190,20 +192,3 @@ def unfold(a, size, stride, padding, dilation):
     span = dilation * (size - 1) + 1
     patches = F.pad(a, (0, 0, *[padding] * 4)).unfold(1, span, stride).unfold(2, span, stride)
     return patches[..., ::dilation, ::dilation].permute(0, 1, 2, 4, 5, 3).flatten(3, 4)
-
-
-def max_pool(q, pool):
-    """What `pool`, a MaxPool2d with square windows, gives of q [n, h, w, c] uint8.
-
-    Rows and columns one after the other; padding with 0, the smallest, changes no maximum.
-    """
-    for dim in (1, 2):
-        size = q.shape[dim] + 2 * pool.padding - pool.kernel_size
-        last = -(-size // pool.stride) if pool.ceil_mode else size // pool.stride
-        last -= last * pool.stride >= q.shape[dim] + pool.padding  # a window of padding alone is none
-        beyond = max(last * pool.stride - size + pool.padding, 0)
-        windows = F.pad(q, (0, 0) * (3 - dim) + (pool.padding, beyond)).unfold(dim, pool.kernel_size, pool.stride)
-        q = windows[..., 0]
-        for i in range(1, pool.kernel_size):
-            q = q.maximum(windows[..., i])
-    return q

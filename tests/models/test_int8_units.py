@@ -13,7 +13,6 @@ from models.compression.int8_units import (
     Int8Concat,
     Int8Conv,
     Int8Sum,
-    max_pool,
 )
 from models.compression.quantization import Observed, QuantisedLayer, QuantisedNorm, convert
 from models.networks.units import Average, Concat, Norm, Sum
@@ -166,16 +165,6 @@ def test_averages_are_rounded_once(size, side):
     assert found.q.shape == (2, side, side, 6) and (found.q - steps).abs().max() < 0.5001 and len(found.q.unique()) > 5
     floats = Average(size)(values)
     assert torch.allclose(floats.flatten(), mean.flatten())
-
-
-@pytest.mark.parametrize("pool", [nn.MaxPool2d(3, 2, 1), nn.MaxPool2d(2), nn.MaxPool2d(2, ceil_mode=True),
-                                  nn.MaxPool2d(3, 1, 1), nn.MaxPool2d(2, 3, ceil_mode=True), nn.MaxPool2d(3, 3)])
-@pytest.mark.parametrize("size", [3, 4, 7, 8])
-def test_integer_max_pools_equal_torchs(pool, size):
-    q = integers(2, size, size, 5)
-    assert torch.equal(max_pool(q, pool).permute(0, 3, 1, 2), pool(q.permute(0, 3, 1, 2).float()).to(torch.uint8))
-    if pool.ceil_mode and pool.stride == 2:
-        assert torch.equal(max_pool(q[:, :1, :1], pool), q[:, :1, :1])  # one pixel stays
 
 
 def test_each_convolution_keeps_to_the_grid_that_it_learnt():
