@@ -124,9 +124,9 @@ def make_split(n, seed, shadow_num=1, train_size=None, data_digest="", twins=(),
 def _fill(order, sizes, twins, most):
     """Deal rows out in the order given to roles of exactly these sizes, twins to one role: a list of row arrays.
 
-    order [n]: the rows, sizes adding up to n. most: how many rows of one content a role can take. A content goes where
-    one of its rows would have gone alone, the next one where there is most room if it does not fit; larger ones choose
-    first, and single pictures fill up. Without twins the order is cut into pieces.
+    order [n]: the rows, sizes adding up to n. most: how many twins a role can take. Without twins the order is cut into
+    pieces. With them, the largest group first, a group goes to the role that its first row would have had; if it does
+    not fit, to the role with most room. Single pictures fill up what is left.
     """
     place = np.full(order.max() + 1, -1)
     place[order] = np.arange(len(order))

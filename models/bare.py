@@ -15,9 +15,9 @@ MEANING = {"logits": "the model's outputs before softmax (or the natural logarit
            "member": "whether this model was trained on the row",
            "scored": "may be scored, else only compared with (default: all)",
            "losses": "cross-entropy in nats, checked where given (default: computed)"}
-FEWEST = 10  # rows: fewer sums are near one constant by chance
-AROUND, ROWS = 0.02, 0.99  # how near to one constant the sums of how many rows of posteriors are
-TINY = 1e-6  # below 0, and of the largest value: what rounding leaves of a posterior of 0
+# Rows whose values have one sum are posteriors: 99% of the rows within 2% of it, no value below -1e-6 of the largest
+# (where rounding leaves a posterior of 0), and 10 rows at least, since fewer may do so by chance.
+AROUND, ROWS, TINY, FEWEST = 0.02, 0.99, 1e-6, 10
 LOSS_ABSOLUTE, LOSS_RELATIVE = 1e-3, 1e-3  # nats, and of the loss: what float16 and a mean over few rows may lose
 CLIP = "np.log(np.maximum(posteriors, 1e-30))"
 

@@ -21,7 +21,7 @@ from models.compression import TECHNIQUES
 from models.record import learned_nothing, record, summary
 from models.weights import Progress, load_model, read_weights, save_weights, weights_file
 
-# Settings that decide nothing by themselves: what the data are called, and what follows from them to the last bit.
+# A change of these makes no model stale: the data's name, and their statistics, which may differ in the last bit.
 FREE = {"data_label", "statistics"}
 FLAGS = {"lr": "--lr", "batch_size": "--batch_size", "bfloat16": "--amp", "l2_term": "--protocol",
          "best_epoch": "--protocol"}

@@ -19,7 +19,7 @@ from models.weights import read_weights
 
 @dataclass(frozen=True)
 class Stage:
-    """What one command works on; data: given where they were loaded to make the split."""
+    """What one command works on; given_data: the pictures, where they were loaded to make the split."""
 
     request: Request
     run: Run

@@ -40,7 +40,7 @@ class Technique:
         """UsageError where this training.Recipe cannot make a degree."""
 
     def is_control(self, degree):
-        """Whether this degree compresses nothing: what such a version gives an attacker is fine-tuning's, not its."""
+        """Whether this degree compresses nothing, so that fine-tuning alone is what an attacker could gain from."""
         return False
 
     def describe(self, degree):
