@@ -16,7 +16,7 @@ from common.paths import OWN, Layout
 from data.names import shown
 from evaluation import answer, claims
 from evaluation import report as page
-from models.bare import described
+from models.bare import ARRAYS
 from models.record import say_at_chance
 
 ALONE = "loss_threshold"  # what answers where no shadow chooses an attack; named here, not picked by a result
@@ -31,7 +31,7 @@ def label(text):
 
 def arrays():
     """What --help says of the files in FOLDER."""
-    rows = "".join(f"  {name:<8}{kind:<30}{meaning}\n" for name, kind, meaning in described())
+    rows = "".join(f"  {name:<8}{kind:<30}{meaning}\n" for name, (*_, kind, meaning) in ARRAYS.items())
     return f"""FOLDER holds original/target.npz, answers of the audited model, and original/shadow_0.npz, …, answers of
 models trained the same way on other data, on which attacks are fitted. Compressed versions lie beside original/, each
 with the same models, by any name: pruning_0.6/, quantization_int8/, clustering_4/, int4/, distilled/, …

@@ -7,7 +7,7 @@ import torch
 from common.errors import CompLeakError
 from common.files import atomic, save_arrays
 from common.provenance import digest
-from models.bare import KINDS, OPTIONAL, check, check_kinds
+from models.bare import check, check_kinds
 from models.foreign import asked
 from models.queries import logits_of, losses, sensitivity_of
 
@@ -68,7 +68,7 @@ def _check_given(inputs, rows, sensitivity):
     if rows["index"].shape != (len(inputs),):
         raise CompLeakError(f"{len(inputs)} inputs and index {rows['index'].shape}: give one whole number for each "
                             "input")
-    check_kinds(rows, "ask", {name: kind for name, kind in (KINDS | OPTIONAL).items() if name in rows})
+    check_kinds(rows, "ask", rows)
     if sensitivity and not torch.is_floating_point(inputs):
         raise CompLeakError(f"inputs are {inputs.dtype}: sensitivities need floating-point ones (or sensitivity=False)")
     if sensitivity and not rows["scored"].any():

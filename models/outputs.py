@@ -10,7 +10,7 @@ from common.files import FORMAT, read_npz
 from common.provenance import digest
 from common.seeds import derive_seed
 from data.splits import SCORED_AT_MOST, Split, check_disjoint, make_world
-from models.bare import FEWEST, KINDS, OPTIONAL, check
+from models.bare import ARRAYS, FEWEST, check
 from models.queries import losses
 
 
@@ -55,7 +55,7 @@ def read_outputs(path, sensitivity_path=None):
         raise CompLeakError(f"{path} has format {meta['format']!r}, this version reads {FORMAT}")
     check(arrays, path)
     order = np.argsort(arrays["index"], kind="stable")
-    kept = {name: arrays[name][order] for name in {*KINDS, *OPTIONAL} & arrays.keys()}
+    kept = {name: arrays[name][order] for name in ARRAYS.keys() & arrays.keys()}
     kept |= {"logits": kept["logits"].astype(np.float32), "labels": kept["labels"].astype(np.int64),
              "index": kept["index"].astype(np.int64)}
     kept["losses"] = losses(kept["logits"], kept["labels"])  # given ones were checked, and have fewer digits
