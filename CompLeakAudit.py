@@ -16,7 +16,7 @@ from common.paths import OWN, Layout
 from data.names import shown
 from evaluation import answer, claims
 from evaluation import report as page
-from models.bare import ARRAYS
+from models.queries import ARRAYS
 from models.record import say_at_chance
 
 ALONE = "loss_threshold"  # what answers where no shadow chooses an attack; named here, not picked by a result

@@ -7,9 +7,9 @@ import torch
 from common.errors import CompLeakError
 from common.files import atomic, save_arrays
 from common.provenance import digest
-from models.bare import check, check_kinds
+from models.bare import check
 from models.foreign import asked
-from models.queries import logits_of, losses, sensitivity_of
+from models.queries import check_kinds, logits_of, losses, sensitivity_of
 
 
 def ask(model, inputs, labels, member, index, folder, scored=None, sensitivity=True, seed=0):

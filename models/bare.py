@@ -4,17 +4,8 @@ import math
 import numpy as np
 
 from common.errors import CompLeakError
-from models.queries import losses
+from models.queries import check_kinds, losses
 
-ARRAYS = {  # name: (kinds of NumPy's, dimensions, both in words, meaning)
-    "logits": ("f", 2, "floating-point, [n, classes]",
-               "the model's outputs before softmax (or the natural logarithms of its posteriors)"),
-    "labels": ("iu", 1, "whole numbers, [n]", "true class of each row, 0 to classes - 1"),
-    "index": ("iu", 1, "whole numbers, [n]", "which input a row is about: one input has one number in every file"),
-    "member": ("b", 1, "bool, [n]", "whether this model was trained on the row"),
-    "scored": ("b", 1, "bool, [n]", "may be scored, else only compared with (default: all)"),
-    "losses": ("f", 1, "floating-point, [n]", "cross-entropy in nats, checked where given (default: computed)")}
-OPTIONAL = ("scored", "losses")
 # Rows whose values have one sum are posteriors: 99% of the rows within 2% of it, no value below -1e-6 of the largest
 # (where rounding leaves a posterior of 0), and 10 rows at least, since fewer may do so by chance.
 AROUND, ROWS, TINY, FEWEST = 0.02, 0.99, 1e-6, 10
@@ -38,20 +29,6 @@ def check(arrays, where):
                             f"{n - len(np.unique(index))} repeat, the smallest is {index.min()}")
     if "losses" in arrays:
         _check_losses(arrays["losses"], logits, labels, index, where)
-
-
-def check_kinds(arrays, where, names=tuple(ARRAYS)):
-    """Raises CompLeakError unless these of ARRAYS, [n] with n as in index, are there; OPTIONAL ones may lack."""
-    missing = [name for name in names if name not in arrays and name not in OPTIONAL]
-    if missing:
-        raise CompLeakError(f"{where}: lacks {', '.join(missing)}; logits, labels, index, member are needed")
-    n = len(np.atleast_1d(arrays["index"]))
-    for name in names:
-        letters, ndim, wanted, _ = ARRAYS[name]
-        array = arrays.get(name)
-        if array is not None and (array.dtype.kind not in letters or array.ndim != ndim or len(array) != n):
-            raise CompLeakError(f"{where}: {name} is {array.dtype} {array.shape}; it must be {wanted}, n = {n} as in "
-                                "index")
 
 
 def _check_finite(logits, index, where):

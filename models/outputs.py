@@ -10,8 +10,8 @@ from common.files import FORMAT, read_npz
 from common.provenance import digest
 from common.seeds import derive_seed
 from data.splits import SCORED_AT_MOST, Split, check_disjoint, make_world
-from models.bare import ARRAYS, FEWEST, check
-from models.queries import losses
+from models.bare import FEWEST, check
+from models.queries import ARRAYS, losses
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,15 @@ BATCH = 250
 SENSITIVITY_SAMPLES = 10
 SENSITIVITY_EPSILON = 1e-3
 ASKED = {"samples": SENSITIVITY_SAMPLES, "epsilon": SENSITIVITY_EPSILON}  # how sensitivities are measured
+ARRAYS = {  # name: (kinds of NumPy's, dimensions, both in words, meaning)
+    "logits": ("f", 2, "floating-point, [n, classes]",
+               "the model's outputs before softmax (or the natural logarithms of its posteriors)"),
+    "labels": ("iu", 1, "whole numbers, [n]", "true class of each row, 0 to classes - 1"),
+    "index": ("iu", 1, "whole numbers, [n]", "which input a row is about: one input has one number in every file"),
+    "member": ("b", 1, "bool, [n]", "whether this model was trained on the row"),
+    "scored": ("b", 1, "bool, [n]", "may be scored, else only compared with (default: all)"),
+    "losses": ("f", 1, "floating-point, [n]", "cross-entropy in nats, checked where given (default: computed)")}
+OPTIONAL = ("scored", "losses")
 
 
 @dataclass(frozen=True)
@@ -146,17 +155,28 @@ def losses(logits, labels):
     return F.cross_entropy(logits, labels, reduction="none").float().numpy()
 
 
+def check_kinds(arrays, where, names=tuple(ARRAYS)):
+    """Raises CompLeakError unless these of ARRAYS, [n] with n as in index, are there; OPTIONAL ones may lack."""
+    missing = [name for name in names if name not in arrays and name not in OPTIONAL]
+    if missing:
+        raise CompLeakError(f"{where}: lacks {', '.join(missing)}; logits, labels, index, member are needed")
+    n = len(np.atleast_1d(arrays["index"]))
+    for name in names:
+        letters, ndim, wanted, _ = ARRAYS[name]
+        array = arrays.get(name)
+        if array is not None and (array.dtype.kind not in letters or array.ndim != ndim or len(array) != n):
+            raise CompLeakError(f"{where}: {name} is {array.dtype} {array.shape}; it must be {wanted}, n = {n} as in "
+                                "index")
+
+
 def load_queries(path):
     """The Queries in a file, their shapes and types checked; FileError where they are not what they should be."""
-    kinds = {"logits": ("f", 2), "losses": ("f", 1), "labels": ("i", 1), "index": ("i", 1), "member": ("b", 1)}
-    arrays, meta = load_arrays(path, kinds)
-    for name, (kind, ndim) in kinds.items():
-        if arrays[name].ndim != ndim or arrays[name].dtype.kind != kind:
-            raise FileError.damaged(path, f"{name} is {arrays[name].dtype} {arrays[name].shape}, not of type {kind!r} "
-                                    f"in {ndim} dimension(s)")
-    n = len(arrays["index"])
-    if any(len(array) != n for array in arrays.values()):
-        raise FileError.damaged(path, "its arrays do not have the same number of rows")
+    names = ("logits", "losses", "labels", "index", "member")
+    arrays, meta = load_arrays(path, names)
+    try:
+        check_kinds(arrays, "queries", names)
+    except CompLeakError as error:
+        raise FileError.damaged(path, error) from None
     bad = np.flatnonzero(~np.isfinite(arrays["logits"]).all(1))
     if len(bad):
         raise FileError.damaged(path, f"logits must be finite, and in {len(bad):,} row(s) are not: the first is row "

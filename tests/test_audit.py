@@ -8,7 +8,7 @@ import pytest
 
 import CompLeakAudit
 from attacks import classifiers, learners, mr_network
-from models.bare import ARRAYS
+from models.queries import ARRAYS
 
 RATE = r"[\d.]+% \[[\d.]+, [\d.]+\]"
 STEP = r"(?:adds|costs|makes no difference that shows) \(?[+-]?[\d.]+ \[[+-]?[\d.]+, [+-]?[\d.]+\] points\)?"

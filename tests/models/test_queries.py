@@ -184,9 +184,9 @@ def refused(path, says):
 
 
 @pytest.mark.parametrize(("changes", "says"), [
-    ({"losses": np.zeros(19, np.float32)}, "same number of rows"),
-    ({"member": np.zeros(21, bool)}, "same number of rows"),
-    ({"logits": np.zeros(20, np.float32)}, "in 2 dimension(s)"),
+    ({"losses": np.zeros(19, np.float32)}, "losses is float32 (19,); it must be floating-point, [n], n = 20"),
+    ({"member": np.zeros(21, bool)}, "member is bool (21,); it must be bool, [n], n = 20 as in index"),
+    ({"logits": np.zeros(20, np.float32)}, "it must be floating-point, [n, classes]"),
     ({"logits": np.full((20, 3), np.nan, np.float32)}, "finite"),
     ({"logits": np.full((20, 3), np.inf, np.float32)}, "finite"),
     ({"index": np.arange(20)[::-1].copy()}, "ascending"),
