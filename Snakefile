@@ -9,7 +9,8 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from workflow import plan, seal, slots
+from common.files import BUSY, take
+from workflow import plan, seal
 
 configfile: "workflow/defaults.yaml"
 
@@ -28,6 +29,7 @@ THREADS = plan.threads(config, CORES)
 RUN_DIRS = [plan.run_dir(config, seed) for seed in SEEDS]
 MARKS = config["run_dir"] + "/.workflow/"
 FIRST = RUN_DIRS[0] + "/.workflow/"  # the marks of what serves or combines all runs
+LOCKS = []  # on the runs' folders, as long as this lives
 
 # How a job runs stands apart from its shell command, whose change would run the job again.
 PYTHON = shlex.quote(sys.executable)
@@ -77,9 +79,9 @@ if workflow.is_main_process:
                 mark.unlink()
 
 onstart:
-    LOCKS = [slots.take(f"{run_dir}/.workflow/lock") for run_dir in RUN_DIRS]
-    if None in LOCKS:
-        raise WorkflowError(f"another workflow works in {RUN_DIRS[LOCKS.index(None)]}: wait for it, or stop it")
+    LOCKS.extend(take(Path(run_dir, ".workflow/lock")) for run_dir in RUN_DIRS)
+    if BUSY in LOCKS:
+        raise WorkflowError(f"another workflow works in {RUN_DIRS[LOCKS.index(BUSY)]}: wait for it, or stop it")
 
 
 rule all:

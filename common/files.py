@@ -113,7 +113,7 @@ def locked(path, wait=0.0):
     """
     path, until = Path(path), time.monotonic() + wait
     lock = path.with_name(f".{path.name}.lock")
-    while (file := _take(lock)) is BUSY:
+    while (file := take(lock)) is BUSY:
         if time.monotonic() >= until:
             raise CompLeakError(f"{path}: another process is working on this; wait until it has ended, or choose "
                                 "another --run_dir")
@@ -131,8 +131,11 @@ def locked(path, wait=0.0):
                 os.unlink(file.name)
 
 
-def _take(lock):
-    """The open, locked file; BUSY where another process holds it; None where there can be none."""
+def take(lock):
+    """The open file with the lock on it; BUSY where another process holds it; None where there can be none.
+
+    The lock lasts until every copy of the file's descriptor is closed, a child's included.
+    """
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
         file = open(lock, "ab")  # noqa: SIM115, it stays open as long as the lock is held

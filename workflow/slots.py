@@ -1,10 +1,11 @@
 """Slots that processes share, each held by one: a lock on a file, which the kernel drops when its holder ends."""
-import fcntl
 import os
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+
+from common.files import BUSY, take
 
 WAIT = 0.2  # seconds between tries
 
@@ -26,31 +27,14 @@ def folder():
     return Path(tempfile.gettempdir()) / f"compleak-slots-{os.getuid()}"
 
 
-def take(path):
-    """A file descriptor that holds the lock on `path`, or None where another process holds it.
-
-    The lock lasts until every copy of the descriptor is closed, a child's included.
-    """
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(file)
-        return None
-    return file
-
-
 @contextmanager
 def held(slots, where):
     """Waits for one of `slots`, pairs (value, name), and gives (value, file descriptor) while its lock is held."""
     while True:
         for value, name in slots:
             file = take(Path(where) / name)
-            if file is not None:
-                try:
-                    yield value, file
-                finally:
-                    os.close(file)
+            if file is not BUSY:  # None, where no file can be locked: then nobody waits for another
+                with file or nullcontext():
+                    yield value, file and file.fileno()
                 return
         time.sleep(WAIT)

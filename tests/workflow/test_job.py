@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from workflow import seal, slots
+from common.files import take
+from workflow import seal
 
 LEAVES = "import os, pathlib; p = pathlib.Path({folder!r}); p.mkdir(exist_ok=True); " \
          "(p / 'NR.json').write_text('{{}}'); (p / 'gpu').write_text(os.environ.get('CUDA_VISIBLE_DEVICES', 'unset'))"
@@ -60,10 +61,10 @@ def test_a_stage_that_left_nothing_is_not_marked(root, tmp_path):
 def test_a_job_sees_one_free_gpu(root, tmp_path, words, visible, seen):
     environment = {"TMPDIR": str(tmp_path)} | ({"CUDA_VISIBLE_DEVICES": visible} if visible else {})
     folder = tmp_path / f"compleak-slots-{os.getuid()}"
-    taken = slots.take(folder / f"gpu_{visible[0] if visible else 0}.0")  # another job has the first GPU
+    taken = take(folder / f"gpu_{visible[0] if visible else 0}.0")  # another job has the first GPU
     done = job(root, tmp_path, *words, code=LEAVES.format(folder=str(tmp_path / "results")), **environment)
     assert done.wait() == 0
-    os.close(taken)
+    taken.close()
     assert (tmp_path / "results/gpu").read_text() == seen
 
 

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from common.files import BUSY, take
 from workflow import slots
 
 # Takes a slot, says so in a file that only one process may create, holds it a moment; a second holder would fail.
@@ -55,26 +56,26 @@ def test_a_killed_holder_frees_its_slot_once_its_job_ends_too(root, tmp_path, ke
     said = {keeper.stdout.readline().strip(), keeper.stdout.readline().strip()} - {"up"}
     job = int(said.pop())
     try:
-        assert slots.take(tmp_path / "only") is None
+        assert take(tmp_path / "only") is BUSY
         keeper.kill()
         keeper.wait()
         if kept == "shared":  # the job still uses the GPU
-            assert slots.take(tmp_path / "only") is None
+            assert take(tmp_path / "only") is BUSY
     finally:
         os.kill(job, signal.SIGKILL)
     deadline = time.monotonic() + 10
-    while (lock := slots.take(tmp_path / "only")) is None and time.monotonic() < deadline:
+    while (lock := take(tmp_path / "only")) is BUSY and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert lock is not None
-    os.close(lock)
+    assert lock is not BUSY
+    lock.close()
 
 
 def test_a_slot_is_waited_for(tmp_path):
-    first = slots.take(tmp_path / "a")
+    first = take(tmp_path / "a")
     with slots.held([("x", "a"), ("y", "b")], tmp_path) as (value, _):
         assert value == "y"
-        assert slots.take(tmp_path / "b") is None
-    os.close(first)
+        assert take(tmp_path / "b") is BUSY
+    first.close()
     with slots.held([("x", "a")], tmp_path) as (value, _):
         assert value == "x"
 

@@ -1,15 +1,14 @@
 """The workflow's plan: which jobs a configuration asks for, and what a change makes it run again."""
 import json
-import os
 import shutil
 
 import pytest
 import torch
 
 import train
+from common.files import take
 from common.paths import ORIGINAL, Layout, Version
 from models import training, weights
-from workflow import slots
 
 A_RUN = {"train": 1, "compress": 3, "NR": 4, "SR": 3, "MR": 1, "figures": 1, "tables": 1, "claims": 1,
          "report": 1}
@@ -72,10 +71,10 @@ def test_a_stage_that_changed_nothing_runs_nothing_after_it(snakemake, jobs, fin
 
 
 def test_a_second_workflow_in_the_same_folder_stops(snakemake, finished):
-    lock = slots.take(finished / ".workflow/lock")
+    lock = take(finished / ".workflow/lock")
     done = snakemake("--cores", 2, "--configfile", "workflow/demo.yaml", run_dir=finished, python="true",
                      pruning="{epochs: 9}")
-    os.close(lock)
+    lock.close()
     assert done.returncode != 0 and "another workflow works in" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
 
