@@ -36,7 +36,7 @@ def read_attacks(run_dir):
     """{NR, SR, MR: seconds for the whole run}, of the stages that the workflow timed."""
     found = defaultdict(float)
     for path in sorted(Path(run_dir).glob(".workflow/[NSM]R*.seconds")):
-        found[path.name[:2]] += json.loads(path.read_text(encoding="utf-8"))["seconds"]
+        found[path.name[:2]] += read_json(path)["seconds"]
     return dict(found)
 
 

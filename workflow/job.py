@@ -1,7 +1,6 @@
 """Run one stage's command for the workflow: on a GPU of its own if there are several, then mark what it left."""
 import argparse
 import ctypes
-import json
 import os
 import shlex
 import signal
@@ -11,6 +10,7 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
+from common.files import read_json, write_json
 from common.streams import lasting
 from workflow import seal, slots
 
@@ -42,9 +42,8 @@ def execute(command, environment, keep=(), log=None):
 def note_seconds(mark, seconds):
     """Beside the mark, how long the stage took; kept where it left what it had left before, having done nothing."""
     path, left = mark.with_suffix(".seconds"), mark.read_text(encoding="utf-8")
-    old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    if old.get("left") != left:
-        path.write_text(json.dumps({"seconds": round(seconds, 1), "left": left}), encoding="utf-8")
+    if not path.exists() or read_json(path).get("left") != left:
+        write_json(path, {"seconds": round(seconds, 1), "left": left})
 
 
 def main(argv=None):

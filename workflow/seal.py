@@ -1,8 +1,8 @@
 """A mark of finished work: which files a stage left, so that their loss or change shows."""
-import json
 from pathlib import Path
 
-from common.files import atomic
+from common.errors import FileError
+from common.files import read_json, write_json
 from common.provenance import digest
 
 HASHED = {".json", ".csv", ".md", ".tex", ".html"}  # small; of the others the size is kept
@@ -19,20 +19,19 @@ def write(path, run_dir, patterns):
         if not files:
             raise FileNotFoundError(f"the stage left no {Path(run_dir) / pattern}")
         found.update((str(file.relative_to(run_dir)), _state(file)) for file in files)
-    with atomic(path) as beside:
-        beside.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    write_json(path, found)
 
 
 def broken(path, run_dir):
     """The first recorded file that is gone or differs, the mark itself if it cannot be read, None if all are there."""
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
-        for name, state in found.items():
-            file = Path(run_dir) / name
-            if not file.is_file() or _state(file) != state:
-                return str(file)
-    except (ValueError, AttributeError):
+        found = read_json(path)
+    except FileError:
         return str(path)
+    for name, state in found.items():
+        file = Path(run_dir) / name
+        if not file.is_file() or _state(file) != state:
+            return str(file)
     return None
 
 

@@ -1,5 +1,4 @@
 """A stage run for the workflow: its exit code, its mark, its GPU, and that it does not outlive who started it."""
-import json
 import os
 import signal
 import subprocess
@@ -8,7 +7,7 @@ import time
 
 import pytest
 
-from common.files import take
+from common.files import read_json, take
 from workflow import seal
 
 LEAVES = "import os, pathlib; p = pathlib.Path({folder!r}); p.mkdir(exist_ok=True); " \
@@ -37,7 +36,7 @@ def test_a_finished_stage_is_marked_with_what_it_left(root, tmp_path):
     done = job(root, tmp_path, "--left", "results/*.json", code=LEAVES.format(folder=str(tmp_path / "results")))
     assert done.wait() == 0
     mark = tmp_path / ".workflow/stage.json"
-    assert list(json.loads(mark.read_text())) == ["results/NR.json"]
+    assert list(read_json(mark)) == ["results/NR.json"]
     assert seal.broken(mark, tmp_path) is None
     (tmp_path / "results/NR.json").write_text("[]")
     assert seal.broken(mark, tmp_path) == str(tmp_path / "results/NR.json")
