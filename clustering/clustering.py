@@ -1,11 +1,11 @@
 """Stage 2c: cluster the original models' weights into 2^bit centroids a layer, fine-tune and query them."""
 from common.command import run
 from models import compress
-from models.compression import TECHNIQUES
+from models.compression.clustering import CLUSTERING
 
 
 def main(argv=None):
-    compress.main(TECHNIQUES["clustering"], __doc__, argv, type=int, nargs="+", choices=range(1, 9), default=[2],
+    compress.main(CLUSTERING, __doc__, argv, type=int, nargs="+", choices=range(1, 9), default=[2],
                   help="2^bit centroids a layer: 2, 3, 4 give 4, 8, 16; several give several models")
 
 
