@@ -119,10 +119,9 @@ def pack(model, bit):
     """The model's tensors with each clustered weight as a codebook and `bit`-bit indices."""
     tensors = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
     for name in compressible_layers(model):
-        weight = tensors.pop(f"{name}.weight")
+        weight = tensors.pop(f"{name}.weight").contiguous()
         # By value, not by the old assignment: centroids may meet while they are trained.
-        values = np.unique(weight.numpy())
-        index = np.searchsorted(values, weight.contiguous().numpy().reshape(-1))
+        values, index = np.unique(weight.numpy().reshape(-1), return_inverse=True)
         tensors[f"{name}.weight.codebook"] = torch.from_numpy(values)
         tensors[f"{name}.weight.indices"] = torch.from_numpy(pack_bits(index, bit))
         tensors[f"{name}.weight.shape"] = torch.tensor(weight.shape)
