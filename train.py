@@ -19,6 +19,8 @@ def main(argv=None):
     p.add_argument("--pools", choices=POOLS, default=None,
                    help="disjoint: target and shadows draw from halves of the data that never meet; shared: every "
                         "model from everything (default: the run's, or disjoint)")
+    p.add_argument("--pool_size", type=int, default=None,
+                   help="pictures of a pool, drawn at random (default: half of the data, of shared pools all)")
     p.add_argument("--image_size", type=int, default=None, help="pictures are resized to this many pixels a side (32)")
     p.add_argument("--augment", action=BooleanOptionalAction, default=None,
                    help="random crop and flip in training, here and in every compression of these models (on)")

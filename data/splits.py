@@ -87,18 +87,23 @@ class Split:
         return digest.hexdigest()[:16]
 
 
-def make_split(n, seed, shadow_num=1, train_size=None, data_digest="", twins=(), pools=DISJOINT):
+def make_split(n, seed, shadow_num=1, train_size=None, data_digest="", twins=(), pools=DISJOINT, pool_size=None):
     """Who trains on what.
 
-    DISJOINT: two pools of n // 2 images; the target takes one, every shadow a random split of the other. SHARED:
-    every model, the target too, takes a random split of all n images, independent of the others'.
+    DISJOINT: two pools of pool_size images (default n // 2); the target takes one, every shadow a random split of the
+    other. SHARED: one pool (default all n images), of which every model, the target too, takes a random split,
+    independent of the others'.
 
-    train_size is N, the members of each model (default two thirds of n // 2). twins (`Dataset.twins`): rows of equal
-    pictures, of which no model has one as a member and another not, and no two lie in different pools. Raises
-    UsageError when the numbers leave no members, no non-members or no shadow, or twins no split of these sizes.
+    train_size is N, the members of each model (default two thirds of a pool, and of n // 2 at most). twins
+    (`Dataset.twins`): rows of equal pictures, of which no model has one as a member and another not, and no two lie in
+    different pools. Raises UsageError when the numbers leave no members, no non-members or no shadow, or twins no split
+    of these sizes.
     """
-    pool = n // 2 if pools == DISJOINT else n
-    train_size = 2 * (n // 2) // 3 if train_size is None else train_size
+    most = n // 2 if pools == DISJOINT else n
+    pool = most if pool_size is None else pool_size
+    if pool_size is not None and not 2 < pool <= most:
+        raise UsageError(f"--pool_size {pool}: the data have {n} images and pools are {pools}, choose 3 to {most}")
+    train_size = 2 * min(pool, n // 2) // 3 if train_size is None else train_size
     if not 1 < train_size < pool:
         raise UsageError(f"--train_size {train_size}: a pool has {pool} images, choose 2 to {pool - 1}")
     if shadow_num < 1:
@@ -106,7 +111,8 @@ def make_split(n, seed, shadow_num=1, train_size=None, data_digest="", twins=(),
     sides = [train_size, pool - train_size]
     order = np.random.default_rng(derive_seed(seed, "pools")).permutation(n)
     if pools == SHARED:
-        target, others = _fill(order, sides, twins, sides), np.arange(n)
+        *target, _ = _fill(order, [*sides, n - pool], twins, [*sides, n - pool])
+        others = np.sort(np.concatenate(target))
     else:
         most = [*sides, max(sides), n - 2 * pool]  # a content in the attacker's pool has to fit into a side of a shadow
         *target, others, _ = _fill(order, [*sides, pool, n - 2 * pool], twins, most)

@@ -76,7 +76,7 @@ def sentence(saved):
     if rate and interval_of(rate)[0] <= CHANCE["auc"]:
         text += " That is level with a coin (50%): the target is at chance, and there is nothing to find."
     if saved["runs"][0].get("pools", DISJOINT) != DISJOINT:
-        text += " Pools: shared, every model drew its members from all rows."
+        text += " Pools: shared, every model drew its members from the same pictures."
     if asked == protocol.SOUND:
         return text + " Protocol: sound, members and non-members are asked alike."
     return f"{text} Protocol: {asked}, choices of the authors' released code that move the numbers."

@@ -159,7 +159,8 @@ def caption(run, name, frame, nr):
     if settings.protocol != protocol.SOUND:
         text += f"; protocol {settings.protocol}, which is not the sound one"
     if settings.pools != DISJOINT:
-        text += f"; pools {settings.pools}, so every model drew its members from all rows"
+        pool = len(split.target.members) + len(split.target.non_members)
+        text += f"; pools {settings.pools}, so every model drew its members from the same {pool:,} pictures"
     if name == "models":
         return text + "."
     shadows = " or ".join(map(str, sorted(frame["shadows"].unique())))

@@ -17,8 +17,8 @@ class Settings:
     """What every stage of a run has in common.
 
     image_size in pixels a side; train_size: members of each model; augment: random crop and flip in training;
-    pools: those of the split; bfloat16: arithmetic of training, None where no model was trained; outputs: of an audit,
-    which answers were read.
+    pools, pool_size: those of the split, None for all that there is; bfloat16: arithmetic of training, None where no
+    model was trained; outputs: of an audit, which answers were read.
     """
 
     seed: int = 0
@@ -28,6 +28,7 @@ class Settings:
     augment: bool | None = True
     protocol: str = protocol.SOUND
     pools: str = splits.DISJOINT
+    pool_size: int | None = None
     bfloat16: bool | None = None
     data_label: str = ""
     classes: tuple = ()
@@ -63,7 +64,8 @@ class Settings:
                       "classes": tuple(values["classes"]), "data_dir": data_dir})
 
 
-GIVEN = ("seed", "shadow_num", "train_size", "image_size", "augment", "protocol", "pools")  # settings that have flags
+# Settings that have flags.
+GIVEN = ("seed", "shadow_num", "train_size", "image_size", "augment", "protocol", "pools", "pool_size")
 
 
 class Run:

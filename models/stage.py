@@ -85,7 +85,7 @@ def open_stage(request, create=False):
     of = (len(data.labels), data.digest, data.twins) if data else (
         run.split.n, run.split.data_digest, run.split.twins)
     split = splits.make_split(of[0], settings.seed, settings.shadow_num, settings.train_size, *of[1:],
-                              pools=settings.pools)
+                              pools=settings.pools, pool_size=settings.pool_size)
     if begun and run.split.digest != split.digest:
         raise CompLeakError(f"{run.path} was changed after it was written: train in another --run_dir")
     settings, choices = replace(settings, train_size=split.train_size), settings.choices

@@ -34,8 +34,8 @@ COMMANDS = (train, prune, qat, clustering, CompLeakNR, CompLeakSR, mr, CompLeakA
 # run's settings and models', which other values of it are refused against.
 CHANGES_RESULTS = {
     "dataset_name", "model_name", "batch_size", "seed", "protocol", "shadow_num", "lr", "epochs", "data_dir", "amp",
-    "train_size", "image_size", "augment", "pools", "degrees", "rmia_a", "sensitivity", "outputs", "query_rows",
-    "views", "schedule"}
+    "train_size", "image_size", "augment", "pools", "pool_size", "degrees", "rmia_a", "sensitivity", "outputs",
+    "query_rows", "views", "schedule"}
 # A flag that says where, what, or how, and changes no number.
 CHANGES_NOTHING = {
     "help", "run_dir", "num_cls", "device", "data_label", "worlds", "retrain", "original", "compress", "compress_name",

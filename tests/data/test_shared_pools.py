@@ -38,6 +38,25 @@ def test_the_default_size_is_the_disjoint_ones_and_more_is_allowed():
         shared(train_size=900)
 
 
+@pytest.mark.parametrize("pools", splits.POOLS)
+def test_pools_may_be_smaller_and_are_a_random_part_of_the_data(pools):
+    twins = tuple((row, row + 450) for row in range(40))
+    split = splits.make_split(900, 5, 3, 100, "data", twins, pools, pool_size=200)
+    drawn = [np.sort(np.concatenate([world.members, world.non_members])) for world in split.worlds]
+    assert all(len(set(rows.tolist())) == 200 for rows in drawn) and all(w.scored == 100 for w in split.worlds)
+    assert all(np.array_equal(drawn[1], rows) for rows in drawn[2:])
+    assert np.isin(drawn[0], drawn[1]).all() if pools == splits.SHARED else not np.isin(drawn[0], drawn[1]).any()
+    assert {np.isin(rows, drawn[0]).sum() for rows in twins} == {0, 2}  # twins are in together, or out
+    assert abs(drawn[0].mean() - 449.5) < 5 * 260 / 200**0.5 and inside(split).sum(1).tolist() == [100] * 4
+    assert splits.from_json(json.loads(json.dumps(splits.to_json(split)))).digest == split.digest
+    most = 900 if pools == splits.SHARED else 450
+    for size in (2, most + 1):
+        with pytest.raises(UsageError, match=f"--pool_size {size}: .* choose 3 to {most}$"):
+            splits.make_split(900, 5, 3, 100, "data", pools=pools, pool_size=size)
+    whole = splits.make_split(900, 5, 3, 100, "data", twins, pools, pool_size=most)
+    assert whole.digest == splits.make_split(900, 5, 3, 100, "data", twins, pools).digest
+
+
 def test_a_further_shadow_changes_nothing_else_and_pools_have_names_of_their_own():
     one, three = shared(shadow_num=1), shared(shadow_num=3)
     assert one.digest == three.digest != splits.make_split(900, 5, 3, 300, "data").digest
