@@ -27,7 +27,9 @@ except ValueError as error:
 SEEDS, TECHNIQUES = plan.read_seeds(config), plan.techniques(config)
 THREADS = plan.threads(config, CORES)
 RUN_DIRS = [plan.run_dir(config, seed) for seed in SEEDS]
+TARGET_DIRS = [run_dir + target for run_dir in RUN_DIRS for target in plan.targets(config)]
 MARKS = config["run_dir"] + "/.workflow/"
+OF_TARGET = config["run_dir"] + "{target}/.workflow/"
 FIRST = RUN_DIRS[0] + "/.workflow/"  # the marks of what serves or combines all runs
 LOCKS = []  # on the runs' folders, as long as this lives
 
@@ -47,6 +49,7 @@ DEVICE = " --device {config[device]}"
 
 wildcard_constraints:
     seed=r"-?\d+",
+    target=r"(/as_shadow_\d+)?",
     technique="|".join(TECHNIQUES),
     models="|".join(["original", *TECHNIQUES]),
 
@@ -57,6 +60,10 @@ def seed(wildcards):
 
 def run(wildcards):
     return plan.run_dir(config, seed(wildcards))
+
+
+def attacked(wildcards):
+    return run(wildcards) + wildcards.target
 
 
 def marks(run_dirs, *names):
@@ -71,7 +78,7 @@ def results(run_dirs):
 
 
 if workflow.is_main_process:
-    for run_dir in RUN_DIRS:
+    for run_dir in TARGET_DIRS:
         for mark in Path(run_dir, ".workflow").glob("*.json"):
             lost = seal.broken(mark, run_dir)
             if lost:  # the stage is not finished, whatever its mark says
@@ -87,7 +94,7 @@ onstart:
 rule all:
     input:
         # Every stage, not the last ones alone: Snakemake would not miss what came before those.
-        marks(RUN_DIRS, "train.{part}", "{technique}.{part}", "figures", "tables"), results(RUN_DIRS),
+        marks(RUN_DIRS, "train.{part}", "{technique}.{part}", "figures", "tables"), results(TARGET_DIRS),
         [FIRST + f"{stage}.json" for stage in ("claims", "report") if config[stage]],
 
 
@@ -119,30 +126,30 @@ use rule train as compress with:
 
 use rule train as NR with:
     input: lambda w: marks([run(w)], ("train" if w.models == "original" else w.models) + ".{part}")
-    output: MARKS + "NR.{models}.json"
+    output: OF_TARGET + "NR.{models}.json"
     params:
         left=lambda w: plan.results_left(config, "NR", w.models),
-        command=lambda w: plan.attack(config, seed(w), "NR", w.models),
+        command=lambda w: plan.attack(config, seed(w), "NR", w.models, w.target),
 
 
 rule SR:
     input: lambda w: marks([run(w)], "train.{part}", w.technique + ".{part}")
-    output: MARKS + "SR.{technique}.json"
+    output: OF_TARGET + "SR.{technique}.json"
     params:
         left=lambda w: plan.results_left(config, "SR", w.technique),
-        command=lambda w: plan.attack(config, seed(w), "SR", w.technique),
+        command=lambda w: plan.attack(config, seed(w), "SR", w.technique, w.target),
     priority: -1  # what it prints has NR beside it, if that is there
     threads: THREADS
     shell: JOB + COMMAND + DEVICE
 
 
 rule MR:
-    input: lambda w: marks([run(w)], "NR.original", "NR.{technique}", "SR.{technique}")
-    output: MARKS + "MR.json"
+    input: lambda w: marks([attacked(w)], "NR.original", "NR.{technique}", "SR.{technique}")
+    output: OF_TARGET + "MR.json"
     params:
-        run=run,
-        left=[*plan.results_left(config, "MR"), "CompLeakMR.ipynb"],
-        command=lambda w: plan.notebook(config, seed(w)),
+        run=attacked,
+        left=plan.results_left(config, "MR"),
+        command=lambda w: plan.several(config, seed(w), w.target),
     threads: THREADS
     resources: gpu=ONE_GPU
     shell:
@@ -167,11 +174,11 @@ use rule data as tables with:
 
 
 use rule data as claims with:
-    input: results(RUN_DIRS)
+    input: results(TARGET_DIRS)
     output: FIRST + "claims.json"
     params:
         left=plan.combined_left(config, "claims.json"),
-        command=plan.module(config, SEEDS, "evaluation.claims"),
+        command=plan.claims(config, SEEDS),
 
 
 use rule data as report with:

@@ -219,9 +219,14 @@ def _read(run, versions, seed, shadow_num):
 
 
 def main(argv=None):
-    args = parser(__doc__).parse_args(argv)
-    run = open_run(args)
-    result = attack_groups(run, attack_context(args, run), shadow_num=args.shadow_num)
+    methods = {**dict.fromkeys(COLUMNS, "network"), **{row: name for row, (name, _) in LEARNED.items()}, **ON_VIEWS}
+    p = parser(__doc__)
+    names = tuple(dict.fromkeys(methods.values()))
+    p.add_argument("--attacks", nargs="+", choices=names, default=names, metavar="NAME",
+                   help=f"attacks to run, of {', '.join(names)} (default: all); finished ones stay")
+    args = p.parse_args(argv)
+    run, rows = open_run(args), [row for row, name in methods.items() if name in args.attacks]
+    result = attack_groups(run, attack_context(args, run), shadow_num=args.shadow_num, rows=rows)
     say_at_chance(run, run.versions())
     report("CompLeakMR", result["attacks"], run)
 

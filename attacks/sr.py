@@ -91,8 +91,8 @@ def expected(run, version, context, shadow_num=None):
 def attack_version(run, version, context, names=None, shadow_num=None):
     """Attack one pair and keep the results; finished ones stay. Gives the values of SR.json.
 
-    Of NR, the one attack that MR without the original is made from is run on the compressed version where it is not
-    there, so that MR needs nothing but SR.
+    With SR2's forest, of which MR is made, the one attack of NR that MR without the original is made from is run on the
+    compressed version, so that MR needs nothing but SR.
     """
     with locked(run.layout.result(version, "SR.json")):
         pair = Pair(read_version(run, ORIGINAL, shadow_num), read_version(run, version, shadow_num))
@@ -105,5 +105,6 @@ def attack_version(run, version, context, names=None, shadow_num=None):
         values = Results(run, version, "SR").complete(jobs, pair.compressed.target, context, names,
                                                       {"shadows": len(pair.compressed.shadows)},
                                                       shadow_member=pair.compressed.shadow_member)
-    nr.attack_version(run, version, context, [train_based.AGGREGATED], shadow_num, wait=3600)
+    if names is None or AGGREGATED in names:
+        nr.attack_version(run, version, context, [train_based.AGGREGATED], shadow_num, wait=3600)
     return values

@@ -3,6 +3,7 @@ import shlex
 from pathlib import Path
 
 from common.paths import ORIGINAL, Layout, Version
+from data.splits import DISJOINT
 from models import protocol
 from models.compression import TECHNIQUES
 from models.crops import AUGMENTED, FILE
@@ -20,6 +21,11 @@ def threads(config, cores):
 def run_dir(config, seed):
     """The run folder of one seed."""
     return config["run_dir"].replace("{seed}", str(seed))
+
+
+def targets(config):
+    """The folders below a run's in which someone else is attacked, "" for the run's own."""
+    return ["", *(f"/as_shadow_{i}" for i in range(config["shadows"]) if config["every_target"])]
 
 
 def parts(config):
@@ -53,7 +59,8 @@ def train(config, seed, part):
     own = config["train"]
     words = ["train.py", *_models(config, seed, part), "--seed", seed, "--shadow_num", config["shadows"],
              "--train_size", config["train_size"], "--image_size", config["image_size"],
-             "--protocol", config["protocol"], "--augment" if config["augment"] else "--no-augment",
+             "--protocol", config["protocol"], *(["--pools", config["pools"]] if config["pools"] != DISJOINT else []),
+             *_given(config, "pool_size"), "--augment" if config["augment"] else "--no-augment",
              "--lr", own["lr"], "--epochs", own["epochs"]]
     return _join(words, own)
 
@@ -67,9 +74,10 @@ def compress(config, seed, technique, part):
     return _join(words, own)
 
 
-def attack(config, seed, setting, models):
-    """The command of CompLeakNR.py or CompLeakSR.py on the original or on one technique's models."""
-    words = [f"CompLeak{setting}.py", *_shared(config, [seed]), "--batch_size", config["batch_size"]]
+def attack(config, seed, setting, models, target=""):
+    """The command of CompLeakNR.py or CompLeakSR.py on the original or on one technique's models; target: a folder of
+    `targets`."""
+    words = [f"CompLeak{setting}.py", *_shared(config, [seed], [target]), "--batch_size", config["batch_size"]]
     if setting == "SR" or models == "original":
         words.append("--original")
     if models != "original":
@@ -77,20 +85,27 @@ def attack(config, seed, setting, models):
     return _join(words, config[setting])
 
 
-def notebook(config, seed):
-    """The command that executes the MR notebook for one run and leaves it there."""
+def several(config, seed, target=""):
+    """MR's command: the notebook is executed and left in the run's folder; with flags it is attacks.mr by itself."""
+    if config["MR"]["flags"]:
+        return _join(["-m", "attacks.mr", *_shared(config, [seed], [target])], config["MR"])
     return shlex.join(["-m", "jupyter", "nbconvert", "--to", "notebook", "--execute", "CompLeakMR.ipynb",
-                       "--output-dir", run_dir(config, seed), "--output", "CompLeakMR.ipynb"])
+                       "--output-dir", run_dir(config, seed) + target, "--output", "CompLeakMR.ipynb"])
 
 
 def module(config, seeds, name):
-    """The command of a module that reads finished runs: evaluation.figures, evaluation.tables, evaluation.claims, …"""
+    """The command of a module that reads finished runs: evaluation.figures, evaluation.tables, …"""
     return _join(["-m", name, *_shared(config, seeds)])
 
 
+def claims(config, seeds):
+    """The command of the claims, over all seeds and targets."""
+    return _join(["-m", "evaluation.claims", *_shared(config, seeds, targets(config))])
+
+
 def report(config, seeds):
-    """The command of the report, which shows pictures where they are at hand."""
-    return _join(["-m", "evaluation.report", *_shared(config, seeds), *_given(config, "data_dir")])
+    """The command of the report on them, which shows pictures where they are at hand."""
+    return _join(["-m", "evaluation.report", *_shared(config, seeds, targets(config)), *_given(config, "data_dir")])
 
 
 def models_left(config, technique, part):
@@ -105,8 +120,9 @@ def models_left(config, technique, part):
 
 def results_left(config, setting, models="original"):
     """Patterns, below the run's folder, of what NR, SR or MR leaves."""
-    return [f"{root}/{setting}{ending}" for root in _roots(config, None if models == "original" else models)
+    left = [f"{root}/{setting}{ending}" for root in _roots(config, None if models == "original" else models)
             for ending in (".json", "_scores.npz")]
+    return left + (["CompLeakMR.ipynb"] if setting == "MR" and not config["MR"]["flags"] else [])
 
 
 def combined_left(config, *names):
@@ -120,9 +136,10 @@ def _roots(config, technique):
     return [Layout(Path(), config["dataset"], config["model"]).root(version) for version in versions]
 
 
-def _shared(config, seeds):
+def _shared(config, seeds, folders=("",)):
+    """The flags of every command, the run folders of these seeds among them, or the folders below them."""
     words = ["--dataset_name", config["dataset"], "--model_name", config["model"], *_given(config, "num_cls")]
-    return [*words, "--run_dir", *(run_dir(config, seed) for seed in seeds)]
+    return [*words, "--run_dir", *(run_dir(config, seed) + folder for seed in seeds for folder in folders)]
 
 
 def _models(config, seed, part):

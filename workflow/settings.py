@@ -7,6 +7,7 @@ import yaml
 
 from common.errors import UsageError
 from data.sets import DATASETS, SMALLEST
+from data.splits import POOLS
 from models import protocol
 from models.compression import TECHNIQUES, paper_versions
 from models.networks import NETWORKS
@@ -15,7 +16,7 @@ DEFAULTS = Path(__file__).with_name("defaults.yaml")
 LEAST = {"shadows": 1, "threads": 0, "gpus": 0, "per_gpu": 1, "worlds_per_job": 0, "train_size": 1, "batch_size": 2,
          "image_size": SMALLEST}
 CHOICES = {"device": ("auto", "cpu", "cuda"), "amp": ("auto", "off"), "query_rows": ("auto", "all", "scored"),
-           "dataset": tuple(DATASETS), "model": tuple(NETWORKS)}
+           "pools": POOLS, "dataset": tuple(DATASETS), "model": tuple(NETWORKS)}
 
 
 def defaults():
@@ -65,9 +66,9 @@ def _check_values(config):
     for name, choices in CHOICES.items():
         _need(config[name] in choices, config, name, f"choose {', '.join(choices[:-1])} or {choices[-1]}"
               + ("; gpus=N spreads jobs over N GPUs" if name == "device" else ""))
-    classes = config["num_cls"]
-    _need(classes is None or (type(classes) is int and classes >= 2), config, "num_cls",
-          "choose a whole number, 2 or more, or leave it empty")
+    for name in ("num_cls", "pool_size"):
+        _need(config[name] is None or (type(config[name]) is int and config[name] >= 2), config, name,
+              "choose a whole number, 2 or more, or leave it empty")
     _need(config["data_dir"] or not DATASETS[config["dataset"]].needs_dir, config, "dataset",
           "it needs data_dir=FOLDER, the folder of its pictures")
     _need(isinstance(config["protocol"], str), config, "protocol", "choose one word, such as sound or released")
@@ -113,9 +114,9 @@ def _check_techniques(config):
         raise ValueError(f"no technique has a degree: give one of {', '.join(TECHNIQUES)} degrees, such as "
                          "pruning={degrees: [0.6]}")
     lacking = [str(version) for version in paper_versions()[1:] if version.degree not in found[version.technique]]
-    if read_switches(config)["multi"] and lacking:
+    if read_switches(config)["multi"] and lacking and not config["MR"]["flags"]:
         raise ValueError(f"multi=true needs the paper's versions, and the degrees leave out {', '.join(lacking)}: "
-                         "choose multi=false or these degrees")
+                         "choose multi=false or these degrees, or give MR flags, which run it without the notebook")
 
 
 def degrees(config, technique):

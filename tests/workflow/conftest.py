@@ -51,7 +51,7 @@ def _jobs():
 
 def leave(config, run_dir):
     """One file wherever a stage of this configuration would leave some."""
-    patterns = plan.models_left(config, None, "all") + plan.results_left(config, "NR") + ["CompLeakMR.ipynb"]
+    patterns = plan.models_left(config, None, "all") + plan.results_left(config, "NR")
     tables = [f"tables/{name}" for name in ("models.csv", "C1.csv", "C2.csv", "roc.png", "auc.png")]
     patterns += plan.results_left(config, "MR") + plan.combined_left(config, "claims.json", "report.html", *tables)
     for technique in plan.techniques(config):

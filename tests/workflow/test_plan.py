@@ -197,7 +197,7 @@ def test_retrain_is_passed_to_the_stages_that_train_alone(configured):
 def test_switches_may_come_as_words(configured):
     words = configured("demo", augment="False", report="true")
     assert plan.read_switches(words) == {"augment": False, "sensitivity": True, "multi": True, "claims": True,
-                                         "report": True, "retrain": False}
+                                         "report": True, "retrain": False, "every_target": False}
     with pytest.raises(ValueError, match="multi=no: choose true or false"):
         plan.read_switches(configured("demo", multi="no"))
 

@@ -25,6 +25,7 @@ def times(number, **more):
     ("cifar10", {"seeds": "[0,1]"}, times(2, data=1)),
     ("demo", {"claims": "false"}, {rule: count for rule, count in A_RUN.items() if rule != "claims"}),
     ("cifar10-cpu", {"data_dir": "pictures"}, times(3, data=1)),
+    ("eight", {"data_dir": "pictures"}, times(9, data=1, compress=27, NR=36, SR=27, figures=1, tables=1)),
     ("cifar10", {"seeds": "[0,1,2,3,4]", "shadows": 64, "worlds_per_job": 13}, times(5, data=1, train=25, compress=75)),
 ])
 def test_a_dry_run_lists_the_expected_jobs(snakemake, jobs, tmp_path, name, settings, expected):
