@@ -16,6 +16,7 @@ from common.paths import OWN, Layout
 from data.names import shown
 from evaluation import answer, claims
 from evaluation import report as page
+from evaluation.writing import with_interval
 from models.queries import ARRAYS
 from models.record import say_at_chance
 
@@ -61,8 +62,7 @@ def judge(run):
     if not run.split.shadows:
         version = run.versions()[0]
         found = read_result(run, "NR", version)["attacks"][ALONE]
-        text += f" {ALONE} on {version}: AUC " + "{:.1f}% [{:.1f}, {:.1f}].".format(
-            *(100 * value for value in (found["auc"], *found["auc_interval"])))
+        text += f" {ALONE} on {version}: AUC {with_interval(found['auc'], found['auc_interval'], 1, unit='%')}."
     return text
 
 

@@ -19,7 +19,8 @@ def points(run, attack, against):
         version, saved = (ORIGINAL, f"{model}, {name}") if setting == "MR" else (Version.named(model), name)
         _, member, found = attack_scores(run, version, setting, [saved])
         scores[setting, model, name] = found[saved]
-    return best.per_cent(best.gain("auc", [measure("auc", scores, member, list(scores), 0)], attack, against), "+")
+    measured = {"auc": [measure("auc", scores, member, list(scores), 0)]}
+    return best.per_cent(best.rates(measured, attack, against)["auc"], "+")
 
 
 def beyond_controls(run, sr_results, mr_result=None):

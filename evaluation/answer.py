@@ -4,16 +4,14 @@ import re
 from common.metrics import LOW_FPR
 from data.splits import DISJOINT
 from evaluation.best import SETTINGS
-from evaluation.claim_pairs import STATEMENTS
+from evaluation.claim_pairs import CLAIMS
 from evaluation.claims_table import best_block, lines
 from evaluation.comparisons import CHANCE, CONTRADICTED, SUPPORTED, UNDECIDED
 from evaluation.drawing import Row
 from evaluation.names import short
+from evaluation.writing import with_interval
 from models import protocol
 
-CLAIMS = {"C1": "Heavily compressed models leak less than the original, lightly compressed ones as much",
-          "C2": "The original and one compressed model leak more than one model",
-          "C3": "Several compressed models leak still more"}
 SIGNS = {SUPPORTED: "✓", CONTRADICTED: "✗", UNDECIDED: "?"}
 STEPS = {"SR - NR": "one compressed version beside the original", "MR - SR": "several instead of one"}
 
@@ -91,10 +89,8 @@ def _step(rate):
     return f"costs {_rate({'mean': -rate['mean'], 'interval': [-high, -low], 'over_seeds': None})} points"
 
 
-def _rate(rate, unit="", sign=""):
-    # Adding 0 turns -0.0 into 0.0.
-    mean, low, high = (round(100 * value, 1) + 0.0 for value in (rate["mean"], *interval_of(rate)))
-    return f"{mean:{sign}.1f}{unit} [{low:{sign}.1f}, {high:{sign}.1f}]"
+def _rate(rate, **how):
+    return with_interval(rate["mean"], interval_of(rate), digits=1, **how)
 
 
 def claims(saved):
@@ -106,10 +102,10 @@ def claims(saved):
     tables = {f"AUC, in points; {_count(saved)}": lines(saved, "auc"),
               f"TPR at {100 * LOW_FPR:g}% FPR, in points; {_count(saved)}": lines(saved, "tpr")}
     for claim, judged in saved["verdicts"].items():
-        ways = [(STATEMENTS[claim, way], words["auc"], SIGNS[words["auc"]], words.get("tpr"))
+        ways = [(CLAIMS[claim].ways[way], words["auc"], SIGNS[words["auc"]], words.get("tpr"))
                 for way, words in judged["judged"].items()]
         mine = {caption: _narrow(frame[frame["claim"] == claim]) for caption, frame in tables.items() if len(frame)}
-        found.append({"name": claim, "words": CLAIMS[claim], "verdict": judged["verdict"],
+        found.append({"name": claim, "words": CLAIMS[claim].words, "verdict": judged["verdict"],
                       "sign": SIGNS[judged["verdict"]], "ways": ways,
                       "tables": {caption: frame for caption, frame in mine.items() if len(frame)}})
     return found

@@ -14,10 +14,11 @@ from scipy.stats import t
 from attacks import learned, mr, nr, sr
 from attacks.attack import FITTED, NONE, REFERENCE
 from common.errors import CompLeakError
-from common.intervals import CONFIDENCE, delong_variance, normal_interval, percentile_interval
+from common.intervals import CONFIDENCE
 from common.paths import ORIGINAL, Version
 from evaluation import evidence
-from evaluation.comparisons import BEST, SAME_KNOWLEDGE, Pair, combine, difference, measure
+from evaluation.comparisons import BEST, SAME_KNOWLEDGE, Pair, measure, over_runs
+from evaluation.writing import bounds, with_interval
 from models import compression
 
 ANY = "any"
@@ -145,34 +146,23 @@ def summary(chosen, measured):
     found = {"chosen": [{setting: {"attack": label(keys[best(setting)]), "shadow_auc": one.areas[keys[best(setting)]]}
                          for setting in settings} for one, keys in zip(chosen.runs, chosen.keys, strict=True)]}
     for setting in settings:
-        found[setting] = {metric: level(metric, of_runs, best(setting)) for metric, of_runs in measured.items()}
-    found["differences"] = {step: {metric: gain(metric, of_runs, best(one), best(other))
-                                   for metric, of_runs in measured.items()}
+        found[setting] = rates(measured, best(setting))
+    found["differences"] = {step: rates(measured, best(one), best(other))
                             for step, (one, other) in STEPS.items() if {one, other} <= set(settings)}
-    found["beyond controls"] = [
-        {"attack": label(one), "against": label(other),
-         **{metric: gain(metric, of_runs, one, other) for metric, of_runs in measured.items()}}
-        for one, other in chosen.beyond]
+    found["beyond controls"] = [{"attack": label(one), "against": label(other), **rates(measured, one, other)}
+                                for one, other in chosen.beyond]
     return {**found, "text": sentence(found)}
 
 
-def level(metric, measured, key):
-    """{"mean", "interval", "per_seed", "over_seeds"} of one attack's AUC or TPR over runs, fractions."""
-    if metric == "auc":
-        per_seed = [float(run[key][0].mean()) for run in measured]
-        interval = normal_interval(*combine(per_seed, [delong_variance(*run[key]) for run in measured]))
-    else:
-        per_seed = [run[key][0] for run in measured]
-        interval = percentile_interval(np.mean([run[key][1] for run in measured], axis=0))
-    return {"mean": float(np.mean(per_seed)), "interval": interval, "per_seed": per_seed,
-            "over_seeds": t_interval(per_seed)}
-
-
-def gain(metric, measured, attack, against):
-    """{"mean", "interval", "per_seed", "over_seeds"} of what an attack finds beyond another over runs, fractions."""
-    found = difference(metric, measured, attack, against)
-    return {"mean": found["difference"], "interval": found["interval"], "per_seed": found["per_seed"],
-            "over_seeds": t_interval(found["per_seed"])}
+def rates(measured, attack, against=None):
+    """{metric: {"mean", "interval", "per_seed", "over_seeds"}} over runs of an attack, or of what it finds beyond
+    another, fractions; measured as in `summary`."""
+    found = {}
+    for metric, of_runs in measured.items():
+        one = over_runs(metric, of_runs, attack, against)
+        found[metric] = {name: one[name] for name in ("mean", "interval", "per_seed")}
+        found[metric]["over_seeds"] = t_interval(one["per_seed"])
+    return found
 
 
 def answer(runs):
@@ -210,8 +200,5 @@ def sentence(found):
 
 def per_cent(rate, sign=""):
     """'84.10 [83.55, 84.65]' of a rate, with its t interval over runs where there are several."""
-    low, high = (round(100 * end, 2) + 0.0 for end in rate["interval"])
-    text = f"{round(100 * rate['mean'], 2) + 0.0:{sign}.2f} [{low:.2f}, {high:.2f}]"
-    if rate["over_seeds"]:
-        text += " over runs [{:.2f}, {:.2f}]".format(*(round(100 * end, 2) + 0.0 for end in rate["over_seeds"]))
-    return text
+    text = with_interval(rate["mean"], rate["interval"], sign=sign)
+    return f"{text} over runs {bounds(rate['over_seeds'])}" if rate["over_seeds"] else text

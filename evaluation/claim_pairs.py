@@ -1,4 +1,6 @@
 """Which comparisons each of the paper's claims makes, fixed before any result."""
+from typing import NamedTuple
+
 from attacks import mr, nr, sr
 from attacks.groups import groups_of, paper_groups
 from attacks.mr import AGGREGATED
@@ -11,18 +13,30 @@ from models import compression
 HEAVY = ("pruning_0.9", "clustering_4")
 LIGHT = ("pruning_0.6", "quantization_int8", "clustering_16")
 MAIN_SR = sr.AGGREGATED
-STATEMENTS = {
-    ("C1", EVERY_NR): "heavily compressed models (90% pruned, 4 centroids) leak less than the original",
-    ("C1", EQUIVALENCE): f"lightly compressed ones (60% pruned, int8, 16 centroids) leak as much, AUC ±{MARGIN:g}",
-    ("C2", SAME_FAMILY): "SR beats the same attack with either model in both places",
-    ("C2", EVERY_NR): f"{MAIN_SR} beats every NR attack on either model",
-    ("C2", SAME_KNOWLEDGE): "the best of SR beats the best NR attack of the same knowledge on either model",
-    ("C2", BEST): "the attacker's best with one compressed model beats his best on one model",
-    ("C3", SAME_FAMILY): "MR beats the attack it aggregates on each of its models, and itself on the original repeated",
-    ("C3", EVERY_NR): "MR beats every NR attack on its models",
-    ("C3", SAME_KNOWLEDGE): "the best of MR beats the best NR attack of the same knowledge on its models",
-    ("C3", BEST): "the attacker's best with several compressed models beats his best with one",
-}
+
+
+class Claim(NamedTuple):
+    """A claim in words, and {way of judging it: what is then compared, in words}."""
+
+    words: str
+    ways: dict
+
+
+CLAIMS = {
+    "C1": Claim("Heavily compressed models leak less than the original, lightly compressed ones as much", {
+        EVERY_NR: "heavily compressed models (90% pruned, 4 centroids) leak less than the original",
+        EQUIVALENCE: f"lightly compressed ones (60% pruned, int8, 16 centroids) leak as much, AUC ±{MARGIN:g}"}),
+    "C2": Claim("The original and one compressed model leak more than one model", {
+        SAME_FAMILY: "SR beats the same attack with either model in both places",
+        EVERY_NR: f"{MAIN_SR} beats every NR attack on either model",
+        SAME_KNOWLEDGE: "the best of SR beats the best NR attack of the same knowledge on either model",
+        BEST: "the attacker's best with one compressed model beats his best on one model"}),
+    "C3": Claim("Several compressed models leak still more", {
+        SAME_FAMILY: "MR beats the attack it aggregates on each of its models, and itself on the original repeated",
+        EVERY_NR: "MR beats every NR attack on its models",
+        SAME_KNOWLEDGE: "the best of MR beats the best NR attack of the same knowledge on its models",
+        BEST: "the attacker's best with several compressed models beats his best with one"})}
+
 
 def expected_parts(run):
     """{(claim, way): how many parts it has in a whole run}."""

@@ -8,7 +8,7 @@ from common.paths import ORIGINAL
 from common.seeds import derive_seed
 from evaluation import best
 from evaluation import evidence as together
-from evaluation.claim_pairs import STATEMENTS, c1_pairs, c2_pairs, c3_pairs, expected_parts
+from evaluation.claim_pairs import CLAIMS, c1_pairs, c2_pairs, c3_pairs, expected_parts
 from evaluation.claims_table import screen_table, table_of
 from evaluation.comparisons import (
     CONTRADICTED,
@@ -101,9 +101,8 @@ def overall(claim, rows, expected):
     expected: {(claim, way): parts of a whole run}. What could not be judged, a way or a part, is undecided, so half the
     evidence never supports a claim.
     """
-    judged, sentences = {}, []
-    ways = [way for name, way in STATEMENTS if name == claim]
-    for way in ways:
+    judged, sentences, ways = {}, [], CLAIMS[claim].ways
+    for way, words_of_way in ways.items():
         mine = [part for part in parts(rows) if (part[0]["claim"], part[0]["judged"]) == (claim, way)]
         if not mine:
             continue
@@ -118,7 +117,7 @@ def overall(claim, rows, expected):
             count += f", {words.count(CONTRADICTED)} contradicted"
         if missing:
             count += f", {len(missing)} missing"
-        sentences.append(f"{STATEMENTS[claim, way]}: {judged[way]['auc']} ({count}; {effect(by_auc)})"
+        sentences.append(f"{words_of_way}: {judged[way]['auc']} ({count}; {effect(by_auc)})"
                          + (f", by TPR at 0.1% FPR {judged[way]['tpr']}" if by_tpr else ""))
     word = strictest(judged[way]["auc"] if way in judged else UNDECIDED for way in ways)
     text = "; ".join(sentences)
@@ -128,8 +127,7 @@ def overall(claim, rows, expected):
 def effect(found):
     """The range of the parts' hardest comparisons in words, in points of AUC."""
     worst = sorted((hardest(part) for part in found), key=lambda row: row["difference"])
-    # Adding 0 turns -0.0 into 0.0.
-    ends = [f"{round(100 * row['difference'], 1) + 0.0:+.1f}" for row in (worst[0], worst[-1])]
+    ends = [f"{100 * row['difference']:+z.1f}" for row in (worst[0], worst[-1])]
     against = dict.fromkeys(row["against"] for row in (worst[0], worst[-1]))
     return f"{' to '.join(dict.fromkeys(ends))} points of AUC against {' and '.join(against)}"
 

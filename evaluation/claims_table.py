@@ -16,7 +16,7 @@ from evaluation.comparisons import (
     parts,
 )
 from evaluation.names import short
-from evaluation.writing import Table
+from evaluation.writing import Table, with_interval
 
 METRICS = {"auc": "AUC", "tpr": "TPR at 0.1% FPR"}
 RATES = {**METRICS, "tpr_1": "TPR at 1% FPR"}
@@ -131,8 +131,6 @@ def lines(saved, metric):
     rows = []
     for part in parts(row for row in saved["comparisons"] if row["metric"] == metric):
         row, counted = hardest(part), [one for one in part if one["counts"]]
-        # Adding 0 turns -0.0 into 0.0.
-        mean, low, high = (round(100 * value, 2) + 0.0 for value in (row["difference"], *row["interval"]))
         p, p_holm = row["p"], row["p_holm"]
         if row["judged"] == EQUIVALENCE and row["verdict"] == CONTRADICTED:
             p, p_holm = row["p_outside"], row["p_outside_holm"]
@@ -140,7 +138,7 @@ def lines(saved, metric):
         rows.append({
             "claim": row["claim"], "what": _what(row), "judged by": row["judged"],
             "hardest against": _against(row),
-            "difference": f"{mean:+.2f} [{low:.2f}, {high:.2f}]", "p": _p(p), "p Holm": _p(p_holm),
+            "difference": with_interval(row["difference"], row["interval"], sign="+"), "p": _p(p), "p Holm": _p(p_holm),
             "per seed": each,
             "spread": "-" if row["spread"] is None else f"{100 * row['spread']:.2f}",
             "supported": f"{sum(one['verdict'] == SUPPORTED for one in counted)} of {len(counted)}",

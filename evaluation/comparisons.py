@@ -7,7 +7,6 @@ from scipy.stats import norm
 from common.intervals import (
     delong_components,
     delong_difference,
-    delong_variance,
     normal_interval,
     paired_tprs,
     percentile_interval,
@@ -65,31 +64,27 @@ def combine(values, variances):
     return float(np.mean(values)), float(np.sqrt(np.mean(variances) / len(variances)))
 
 
-def difference(metric, measured, attack, against):
-    """{"difference", "error", "interval", "per_seed"} of two attacks over runs, fractions; measured: one dict a run.
+def over_runs(metric, measured, attack, against=None):
+    """{"mean", "error", "interval", "per_seed"} over runs of an attack's AUC or TPR, or of what it finds beyond
+    another; fractions. measured: one dict a run.
 
-    AUC: DeLong's variance of each run's difference, a normal interval. TPR: each run's paired bootstrap, replicates
-    averaged over runs, a percentile interval. Scores of different runs never meet.
+    AUC: DeLong's variance of each run, a normal interval. TPR: each run's bootstrap, paired where it is a difference,
+    replicates averaged over runs, a percentile interval. Scores of different runs never meet.
     """
+    pairs = [(run[attack], run[against] if against else (0, 0)) for run in measured]
     if metric == "auc":
-        per_seed, variances = zip(*(delong_difference(run[attack], run[against]) for run in measured), strict=True)
+        per_seed, variances = zip(*(delong_difference(*pair) for pair in pairs), strict=True)
         mean, error = combine(per_seed, variances)
-        return {"difference": mean, "error": error, "interval": normal_interval(mean, error),
-                "per_seed": list(per_seed)}
-    per_seed = [run[attack][0] - run[against][0] for run in measured]
-    replicates = np.mean([run[attack][1] - run[against][1] for run in measured], axis=0)
-    return {"difference": float(np.mean(per_seed)), "error": float(replicates.std(ddof=1)),
+        return {"mean": mean, "error": error, "interval": normal_interval(mean, error), "per_seed": list(per_seed)}
+    per_seed = [one[0] - other[0] for one, other in pairs]
+    replicates = np.mean([one[1] - other[1] for one, other in pairs], axis=0)
+    return {"mean": float(np.mean(per_seed)), "error": float(replicates.std(ddof=1)),
             "interval": percentile_interval(replicates), "per_seed": per_seed}
 
 
 def sees_nothing(metric, measured, key):
     """Whether the 95% interval of an attack's own AUC or TPR, over runs, reaches down to chance."""
-    if metric == "auc":
-        components = [run[key] for run in measured]
-        low, _ = normal_interval(*combine([of_members.mean() for of_members, _ in components],
-                                          [delong_variance(*both) for both in components]))
-        return low <= CHANCE[metric]
-    return percentile_interval(np.mean([run[key][1] for run in measured], axis=0))[0] <= CHANCE[metric]
+    return over_runs(metric, measured, key)["interval"][0] <= CHANCE[metric]
 
 
 # Tests.
@@ -130,18 +125,18 @@ def compare(metric, pairs, measured):
     """
     rows, blind = [], {}
     for pair in pairs:
-        found = difference(metric, measured, pair.attack, pair.against)
-        outside = None
+        found = over_runs(metric, measured, pair.attack, pair.against)
+        difference, outside = found.pop("mean"), None
         if pair.judged == EQUIVALENCE:
-            p, outside = equivalence(found["difference"], found["error"])
+            p, outside = equivalence(difference, found["error"])
         else:
-            p = two_sided(found["difference"], found["error"])
+            p = two_sided(difference, found["error"])
         if pair.needs_signal and pair.against not in blind:
             blind[pair.against] = sees_nothing(metric, measured, pair.against)
         per_seed = found["per_seed"]
         spread = float(np.std(per_seed, ddof=1)) if len(per_seed) > 1 else None
-        rows.append({**asdict(pair), "metric": metric, **found, "spread": spread, "p": p, "p_outside": outside,
-                     "counts": not (pair.needs_signal and blind[pair.against])})
+        rows.append({**asdict(pair), "metric": metric, "difference": difference, **found, "spread": spread, "p": p,
+                     "p_outside": outside, "counts": not (pair.needs_signal and blind[pair.against])})
     for claim in dict.fromkeys(pair.claim for pair in pairs):
         family = [row for row in rows if row["claim"] == claim]
         _adjust(family, "p", "p_holm")

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from common.intervals import RESAMPLES, bootstrap_tpr, percentile_interval
 from common.metrics import LOW_FPR, RESOLVABLE_NON_MEMBERS, roc
+from evaluation.writing import with_interval
 
 # One colour for one attack, after Okabe and Ito's palette; the attacker's best, whichever it is, is black.
 COLOURS = {"best": "#000000", "RMIA": "#D55E00", "SR2 RF": "#0072B2", "MR": "#009E73", "train2 RF": "#56B4E9",
@@ -207,7 +208,7 @@ def draw_answer(rows, line, title, note):
             axes.plot(100 * np.array(row.per_seed), np.full(len(row.per_seed), place + 0.22), ".", color=colour,
                       markersize=4)
         for at, side, words in ((0, "left", f"{row.label}: {row.attack}"),
-                                (1, "right", f"{mean:.1f} [{low:.1f}, {high:.1f}]")):
+                                (1, "right", with_interval(row.mean, row.interval, 1))):
             axes.annotate(words, (at, place - 0.3), xycoords=("axes fraction", "data"), ha=side, va="center",
                           fontsize=8, color=colour, in_layout=False,
                           bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})

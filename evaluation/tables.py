@@ -10,7 +10,7 @@ from common.paths import ORIGINAL
 from data.splits import DISJOINT
 from evaluation.added import HEADING, beyond_controls
 from evaluation.names import short
-from evaluation.writing import Table, screen, write
+from evaluation.writing import Table, screen, with_interval, write
 from models import protocol
 from models.arguments import parser
 from models.compression import describe
@@ -104,8 +104,7 @@ def readable(frame):
 def _cell(row, rate):
     if pd.isna(row[rate]) or not resolvable(rate, row["non_members"]):
         return "-" if pd.isna(row[rate]) else "not resolvable"
-    value, low, high = (100 * row[key] for key in (rate, f"{rate}_low", f"{rate}_high"))
-    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
+    return with_interval(row[rate], (row[f"{rate}_low"], row[f"{rate}_high"]))
 
 
 def _per_cent(value):

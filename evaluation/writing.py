@@ -11,6 +11,17 @@ LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textascii
          ">": r"\textgreater{}", "|": r"\textbar{}", **{sign: "\\" + sign for sign in "&%$#_{}"}}
 
 
+def bounds(interval, digits=2):
+    """'[83.55, 84.65]' of the ends of an interval, fractions, in per cent."""
+    low, high = interval
+    return f"[{100 * low:z.{digits}f}, {100 * high:z.{digits}f}]"
+
+
+def with_interval(value, interval, digits=2, sign="", unit=""):
+    """'84.10 [83.55, 84.65]' of a fraction, in per cent or points; sign: "+" of a difference; -0.00 is 0.00."""
+    return f"{100 * value:{sign}z.{digits}f}{unit} {bounds(interval, digits)}"
+
+
 @dataclass(frozen=True)
 class Table:
     """A finished table: frame is what the CSV holds (fractions), blocks are {heading: frame of text} for reading.

@@ -8,6 +8,7 @@ from common.files import write_json
 from common.paths import ORIGINAL, Version
 from evaluation import answer, best, claims, differences, report, report_parts
 from evaluation.best import SETTINGS
+from evaluation.claim_pairs import CLAIMS
 from evaluation.evidence import results_digest
 
 SOME = (ORIGINAL, Version("pruning", "0.9"), Version("clustering", "4"))
@@ -38,7 +39,7 @@ def test_the_sentence_says_what_versions_add_and_how_they_were_asked(judged):
     text = answer.sentence(made_up(saved, "sound", rate(0.65, 0.6, 0.7), rate(0.02, 0.01, 0.03), rate(0, -0.01, 0.01)))
     assert "one model tells members from non-members with an AUC of 65.0% [60.0, 70.0]" in text
     assert "one compressed version beside the original adds 2.0 [1.0, 3.0] points" in text
-    assert "several instead of one makes no difference that shows (+0.0 [-1.0, +1.0] points)" in text
+    assert "several instead of one makes no difference that shows (+0.0 [-1.0, 1.0] points)" in text
     assert "sound" in text and "at chance" not in text
     chance, second = rate(0.51, 0.501, 0.52, [0.49, 0.53]), rate(-0.02, -0.03, -0.01)
     worse = answer.sentence(made_up(saved, "released", chance, second, second))
@@ -63,7 +64,7 @@ def test_each_claim_is_a_line_with_a_sign_and_its_parts_are_folded(judged):
     assert answer.sentence(saved).split(";")[0].replace("'", "&#39;") in first and first.count("<figure>") == 1
     for claim, found in saved["verdicts"].items():
         sign = answer.SIGNS[found["verdict"]]
-        assert f'<span class="word">{sign} {found["verdict"]}</span> <b>{claim}</b> {answer.CLAIMS[claim]}' in first
+        assert f'<span class="word">{sign} {found["verdict"]}</span> <b>{claim}</b> {CLAIMS[claim].words}' in first
     assert "best: what was chosen" in first and len(answer.best(saved)) == 1
     assert first.count('<details class="claim') == len(saved["verdicts"]) and "<details open" not in text
     frames = [frame for one in answer.claims(saved) for frame in one["tables"].values()]

@@ -10,12 +10,12 @@ from evaluation.comparisons import (
     Pair,
     combine,
     compare,
-    difference,
     equivalence,
     hardest,
     holm,
     judge,
     measure,
+    over_runs,
     parts,
     sees_nothing,
     strictest,
@@ -102,12 +102,12 @@ def test_tpr_averages_the_replicates_of_the_runs():
     replicates = [intervals.paired_tprs([scores[A], scores[B]], member, 0.001, seed, 400)
                   for seed, (scores, member) in enumerate(runs)]
     averaged = np.mean([one[0] - one[1] for one in replicates], axis=0)
-    found = difference("tpr", measured, A, B)
+    found = over_runs("tpr", measured, A, B)
     assert found["interval"] == intervals.percentile_interval(averaged)
     assert found["error"] == pytest.approx(averaged.std(ddof=1))
     assert found["per_seed"] == [metrics.tpr_at_fpr(scores[A], member) - metrics.tpr_at_fpr(scores[B], member)
                                  for scores, member in runs]
-    alone = [difference("tpr", [one], A, B)["error"] for one in measured]
+    alone = [over_runs("tpr", [one], A, B)["error"] for one in measured]
     assert found["error"] == pytest.approx(np.sqrt(np.mean(np.square(alone)) / 2), rel=0.2)
 
 
