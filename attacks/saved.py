@@ -3,7 +3,6 @@ from attacks import mr, nr, sr, train_based, twice
 from attacks.attack import Context
 from attacks.results import Results
 from common.errors import CompLeakError
-from common.metrics import auc
 from common.paths import ORIGINAL
 from models import hints
 
@@ -66,27 +65,11 @@ def read_multi(run):
     return values
 
 
-def multi_or_none(run, left_out):
-    """As `read_multi`; None where that fails, which is said, after what is left out, where MR can be had."""
+def multi_or_none(run):
+    """As `read_multi`; None where that fails, which is said where MR can be had."""
     try:
         return read_multi(run)
     except CompLeakError as error:
         if run.allows("MR"):
-            print(f"{left_out}: {error}")
+            print(f"MR is left out: {error}")
         return None
-
-
-def attack_scores(run, version, setting, names):
-    """(index [m], member [m], {attack: scores [m]}) of the named attacks, from the scores file of a result."""
-    index, member, scored = Results(run, version, setting).scored(names)
-    return index, member, {name: one.scores for name, one in scored.items()}
-
-
-def shadow_areas(run, version, setting, names):
-    """{attack: its AUC on the shadows' rows, a fraction} of those named that have scores there."""
-    results = Results(run, version, setting)
-    member = results.shadow_member()
-    if member is None:
-        return {}
-    return {name: auc(one.on_shadow, member) for name, one in results.scored(names)[2].items()
-            if one.on_shadow is not None}

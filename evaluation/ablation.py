@@ -188,7 +188,7 @@ def main(argv=None):
                         args.data_label)
     sound = [attack(run, versions, ablation) for run in runs]
     if len(runs) > 1:
-        evidence.check_together([evidence.read(run) for run in runs])
+        evidence.check_together([evidence.read_some(run) for run in runs])
     rows = []
     for choice in args.choices:
         pairs = [(run, switch_on(run, choice, ablation)) for run in sound]

@@ -3,12 +3,11 @@ import re
 
 from common.metrics import LOW_FPR
 from data.splits import DISJOINT
-from evaluation.best import SETTINGS
 from evaluation.claim_pairs import CLAIMS
 from evaluation.claims_table import best_block, lines
 from evaluation.comparisons import CHANCE, CONTRADICTED, SUPPORTED, UNDECIDED
 from evaluation.drawing import Row
-from evaluation.names import short
+from evaluation.names import SETTINGS, key_of, short
 from evaluation.writing import with_interval
 from models import protocol
 
@@ -19,16 +18,8 @@ STEPS = {"SR - NR": "one compressed version beside the original", "MR - SR": "se
 def chosen(saved):
     """{setting: ((setting, model or group, attack), narrow words)} of the best that the first run's shadow chose."""
     best = (saved or {}).get("best") or {"chosen": [{}]}
-    return {setting: (_key(setting, one["attack"]), _words(one["attack"]))
+    return {setting: (key_of(setting, one["attack"]), _words(one["attack"]))
             for setting, one in best["chosen"][0].items()}
-
-
-def _key(setting, label):
-    """The inverse of `best.label`."""
-    if setting == "MR":
-        return setting, *label.removeprefix("MR of ").rsplit(", ", 1)
-    attack, model = label.rsplit(" on ", 1)
-    return setting, model.removeprefix("original + "), attack
 
 
 def _words(label):

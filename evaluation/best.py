@@ -5,57 +5,56 @@ scores come from fits that did not see the row. No choice reads the target's mem
 (SAMIA, for its cost; RMIA's population score, which ranks as RMIA but more coarsely) are no candidates, nor are
 controls: versions that were trained on without compressing them, and MR of one model repeated.
 """
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import t
 
-from attacks import learned, mr, nr, sr
+from attacks import learned, mr, sr
 from attacks.attack import FITTED, NONE, REFERENCE
-from common.errors import CompLeakError
 from common.intervals import CONFIDENCE
-from common.paths import ORIGINAL, Version
-from evaluation import evidence
+from common.paths import ORIGINAL
+from common.seeds import derive_seed
 from evaluation.comparisons import BEST, SAME_KNOWLEDGE, Pair, measure, over_runs
+from evaluation.evidence import check_together, common_keys
+from evaluation.names import ANY, SETTINGS, attack_of, is_control, label
 from evaluation.writing import bounds, with_interval
-from models import compression
 
-ANY = "any"
 BEYOND = (sr.AGGREGATED, *learned.KNOWLEDGE)  # of SR, what is compared with itself on a control
-SETTINGS = {"NR": "on one model", "SR": "with one compressed", "MR": "with several"}
 STEPS = {"SR - NR": ("SR", "NR"), "MR - SR": ("MR", "SR")}
 
 
 class Chosen(NamedTuple):
-    """What is compared: pairs of chosen keys, runs whose scores hold them, {chosen key: key of the attack}, one
-    dictionary a run, and (key, key of the same attack on controls) of all that has its like there."""
+    """What is compared: pairs of chosen keys; {chosen key: key of the attack}, one dictionary a run; and (key, key of
+    the same attack on controls) of all that has its like there."""
 
     pairs: list
-    runs: list
     keys: list
     beyond: list
 
-    @property
-    def compared(self):
-        """Every key whose scores are needed."""
-        return list(dict.fromkeys([*self.keys[0], *(key for both in self.beyond for key in both)]))
+    def measured(self, metric, evidence, pairs=()):
+        """`comparisons.measure` of each run, of all that is compared, these pairs too; its points are resampled by a
+        seed of its own."""
+        keys = list(dict.fromkeys([*(key for pair in pairs for key in (pair.attack, pair.against)), *self.keys[0],
+                                   *(key for both in self.beyond for key in both)]))
+        return [measure(metric, {key: one.scores[chosen.get(key, key)] for key in keys}, one.member, keys,
+                        derive_seed(one.run.settings.seed, "claims"))
+                for one, chosen in zip(evidence, self.keys, strict=True)]
 
 
-def choose(runs, keys):
+def choose(evidence, keys):
     """The Chosen of some runs' Evidence; keys: those that every run has."""
-    known = [key for key in keys if all(key in one.areas for one in runs) and not is_control(key, runs[0].groups)]
+    groups = evidence[0].groups
+    known = [key for key in keys if all(key in one.areas for one in evidence) and not is_control(key, groups)]
     wanted, pairs = {}, []
-    for pair, candidates in (*_of_equal_knowledge(known, runs[0].groups), *_of_all(known)):
+    for pair, candidates in (*_of_equal_knowledge(known, groups), *_of_all(known)):
         if all(candidates):
             pairs.append(pair)
             wanted |= zip((pair.attack, pair.against), candidates, strict=True)
     if not any(key[0] in ("SR", "MR") for key in wanted) and (alone := [key for key in known if key[0] == "NR"]):
         wanted[best("NR")] = alone
-    found = [{key: max(candidates, key=one.areas.get) for key, candidates in wanted.items()} for one in runs]
-    extended = [replace(one, scores={**one.scores, **{key: one.scores[of] for key, of in chosen.items()}})
-                for one, chosen in zip(runs, found, strict=True)]
-    return Chosen(pairs, extended, found, beyond(keys, runs[0].groups))
+    found = [{key: max(candidates, key=one.areas.get) for key, candidates in wanted.items()} for one in evidence]
+    return Chosen(pairs, found, beyond(keys, groups))
 
 
 def best(setting):
@@ -63,35 +62,10 @@ def best(setting):
     return setting, ANY, "best attack"
 
 
-def label(key):
-    """An attack in words."""
-    setting, model, attack = key
-    if model == ANY:
-        return f"{attack} {SETTINGS[setting]}"
-    if setting == "MR":
-        return f"MR of {model}, {attack}"
-    return f"{attack} on {'original + ' if setting == 'SR' else ''}{model}"
-
-
-def is_control(key, groups):
-    """Whether an attack says what something else than compression does; groups: {MR's group: [model]}."""
-    setting, model, attack = key
-    models = groups[model] if setting == "MR" else [model]
-    tuned = all(compression.is_control(Version.named(one)) for one in models)
-    return tuned or attack == mr.REPEATED or attack in mr.ON_VIEWS
-
-
-def knowledge(key):
-    """What an attack knows beside the target's answers."""
-    setting, model, attack = key
-    entries = {"NR": nr.ATTACKS, "SR": sr.ATTACKS}
-    return (mr.attack_of(f"{model}, {attack}") if setting == "MR" else entries[setting][attack]).knowledge
-
-
 def _of_equal_knowledge(known, groups):
     """(Pair, (candidates of its attack, of its against)) for each version, group and level of knowledge."""
     for level in (NONE, FITTED, REFERENCE):
-        mine, name = [key for key in known if knowledge(key) == level], f"best {level} attack"
+        mine, name = [key for key in known if attack_of(key).knowledge == level], f"best {level} attack"
         for version in dict.fromkeys(model for setting, model, _ in mine if setting == "SR"):
             pair = Pair("C2", version, SAME_KNOWLEDGE, ("SR", version, name), ("NR", f"original or {version}", name))
             yield pair, (_keys(mine, "SR", [version]), _keys(mine, "NR", [str(ORIGINAL), version]))
@@ -133,18 +107,18 @@ def beyond(keys, groups):
 
 # What claims.json says of it.
 
-def summary(chosen, measured):
+def summary(chosen, evidence, measured):
     """The values of "best": what was chosen, each setting's rates, the steps between settings, and what every attack on
     compressed versions finds beyond the same where nothing is compressed; {} without shadows.
 
-    measured: {metric: one dictionary of `comparisons.measure` a run}. Rates are fractions; interval: over these
-    models' points; over_seeds: Student's t over the runs, None for a single one.
+    measured: {metric: what `Chosen.measured` gives}. Rates are fractions; interval: over these models' points;
+    over_seeds: Student's t over the runs, None for a single one.
     """
     settings = [setting for setting in SETTINGS if best(setting) in chosen.keys[0]]
     if not settings:
         return {}
     found = {"chosen": [{setting: {"attack": label(keys[best(setting)]), "shadow_auc": one.areas[keys[best(setting)]]}
-                         for setting in settings} for one, keys in zip(chosen.runs, chosen.keys, strict=True)]}
+                         for setting in settings} for one, keys in zip(evidence, chosen.keys, strict=True)]}
     for setting in settings:
         found[setting] = rates(measured, best(setting))
     found["differences"] = {step: rates(measured, best(one), best(other))
@@ -165,16 +139,11 @@ def rates(measured, attack, against=None):
     return found
 
 
-def answer(runs):
-    """The attacker's best of some Runs in one line, from their saved scores; where there is none, what is missing."""
-    try:
-        read = [evidence.read(run) for run in runs]
-    except CompLeakError as error:
-        return str(error)
-    evidence.check_together(read)
-    chosen = choose(read, evidence.common_keys(read))
-    measured = [measure("auc", one.scores, one.member, chosen.compared, 0) for one in chosen.runs]
-    found = summary(chosen, {"auc": measured})
+def answer(evidence):
+    """The attacker's best of some runs' Evidence in one line; where there is none, what is missing."""
+    check_together(evidence)
+    chosen = choose(evidence, common_keys(evidence))
+    found = summary(chosen, evidence, {"auc": chosen.measured("auc", evidence)})
     return found["text"] if found else "No attacker's best: no attack has scores on a shadow"
 
 

@@ -5,8 +5,8 @@ from attacks import mr, nr, sr
 from attacks.groups import groups_of, paper_groups
 from attacks.mr import AGGREGATED
 from common.paths import ORIGINAL
-from evaluation.best import is_control
 from evaluation.comparisons import BEST, EQUIVALENCE, EVERY_NR, MARGIN, SAME_FAMILY, SAME_KNOWLEDGE, Pair
+from evaluation.names import is_control
 from models import compression
 
 # All fixed before any result: which models are heavily or lightly compressed, and which attack speaks for SR.

@@ -5,9 +5,7 @@ from common.errors import CompLeakError
 from common.files import write_json
 from common.metrics import resolvable
 from common.paths import ORIGINAL
-from common.seeds import derive_seed
 from evaluation import best
-from evaluation import evidence as together
 from evaluation.claim_pairs import CLAIMS, c1_pairs, c2_pairs, c3_pairs, expected_parts
 from evaluation.claims_table import screen_table, table_of
 from evaluation.comparisons import (
@@ -18,10 +16,18 @@ from evaluation.comparisons import (
     compare,
     hardest,
     judge,
-    measure,
     parts,
     strictest,
 )
+from evaluation.evidence import (
+    check_together,
+    common_keys,
+    mention_samia,
+    read_judged,
+    read_some,
+    results_digest,
+)
+from evaluation.names import label
 from evaluation.writing import screen, write
 from models import hints
 from models.arguments import parser
@@ -33,32 +39,32 @@ FORMAT = 3  # earlier ones lack the attacker's best, or what attacks find beyond
 
 # Judging.
 
-def judge_runs(runs):
+def judge_runs(evidence):
     """The values of claims.json: every comparison, each claim's verdict and sentence, and the attacker's best.
 
     Raises UsageError for runs that cannot be combined, CompLeakError where they allow no comparison.
     """
-    together.check_together(runs)
-    keys = together.common_keys(runs)
-    chosen = best.choose(runs, keys)
-    pairs = c1_pairs(keys) + c2_pairs(keys) + c3_pairs(keys, runs[0].groups) + chosen.pairs
-    if not pairs and not chosen.keys[0] and runs[0].run.split.shadows:  # without one there is nothing to choose on
-        raise CompLeakError("nothing to compare yet: run "
-                            f"{hints.attacks(runs[0].run.layout, 'NR', paper_versions())}")
+    first = evidence[0]
+    check_together(evidence)
+    keys = common_keys(evidence)
+    chosen = best.choose(evidence, keys)
+    pairs = c1_pairs(keys) + c2_pairs(keys) + c3_pairs(keys, first.groups) + chosen.pairs
+    if not pairs and not chosen.keys[0] and first.run.split.shadows:  # without one there is nothing to choose on
+        raise CompLeakError(f"nothing to compare yet: run {hints.attacks(first.run.layout, 'NR', paper_versions())}")
     metrics = ["auc"]
-    if all(resolvable("tpr", int((~one.member).sum())) for one in runs):
+    if all(resolvable("tpr", int((~one.member).sum())) for one in evidence):
         metrics.append("tpr")
     else:
         print("TPR at 0.1% FPR is not compared: it is not resolvable with fewer than 1,000 non-members")
-    measured = {metric: measure_all(metric, pairs, chosen) for metric in metrics}
-    summed = measured
-    if all(resolvable("tpr_1", int((~one.member).sum())) for one in runs):  # where few are scored, the one to look at
-        summed = {**measured, "tpr_1": measure_all("tpr_1", [], chosen)}
+    measured = {metric: chosen.measured(metric, evidence, pairs) for metric in metrics}
     comparisons = [plain(row) for metric in metrics for row in compare(
         metric, [pair for pair in pairs if metric == "auc" or pair.judged != EQUIVALENCE], measured[metric])]
-    expected = expected_parts(runs[0].run)
-    return {"format": FORMAT, "runs": [origin(one) for one in runs],
-            "best": digits(best.summary(chosen, summed)), "comparisons": comparisons,
+    summed = measured
+    if all(resolvable("tpr_1", int((~one.member).sum())) for one in evidence):  # to look at where few are scored
+        summed = {**measured, "tpr_1": chosen.measured("tpr_1", evidence)}
+    expected = expected_parts(first.run)
+    return {"format": FORMAT, "runs": [origin(one) for one in evidence],
+            "best": digits(best.summary(chosen, evidence, summed)), "comparisons": comparisons,
             "verdicts": {claim: overall(claim, comparisons, expected)
                          for claim in sorted({pair.claim for pair in pairs})}}
 
@@ -69,14 +75,7 @@ def origin(one):
     return {"seed": settings.seed, "name": one.run.name, "split": one.run.split.digest,
             "data": settings.data_label, "protocol": settings.protocol, "pools": settings.pools,
             "members": int(one.member.sum()), "non_members": int((~one.member).sum()),
-            "results": together.results_digest(one.run)}
-
-
-def measure_all(metric, pairs, chosen):
-    """`comparisons.measure` of each run, of all that is compared; its points are resampled by a seed of its own."""
-    keys = dict.fromkeys([*(key for pair in pairs for key in (pair.attack, pair.against)), *chosen.compared])
-    return [measure(metric, one.scores, one.member, list(keys), derive_seed(one.run.settings.seed, "claims"))
-            for one in chosen.runs]
+            "results": results_digest(one.run)}
 
 
 def digits(value):
@@ -90,7 +89,7 @@ def digits(value):
 
 def plain(row):
     """A row ready for JSON: attacks in words, six digits, nothing that is empty but the spread of a single run."""
-    row = {**row, "attack": best.label(row["attack"]), "against": best.label(row["against"])}
+    row = {**row, "attack": label(row["attack"]), "against": label(row["against"])}
     return {name: digits(value) for name, value in row.items()
             if name == "spread" or (value is not None and name not in ("error", "needs_signal"))}
 
@@ -136,13 +135,16 @@ def effect(found):
 
 def judged(run):
     """The values of claims.json; None where there is none, or its run's results have changed since."""
-    return together.read_judged(run, "claims.json", "evaluation.claims",
-                                lambda saved: saved.get("format") == FORMAT and saved["runs"][0]["results"])
+    return read_judged(run, "claims.json", "evaluation.claims",
+                       lambda saved: saved.get("format") == FORMAT and saved["runs"][0]["results"])
 
 
 def judge_and_save(runs):
     """Write claims.json and its table beside the first of some runs; returns the values. Errors as `judge_runs`."""
-    saved, layout = judge_runs([together.read(run) for run in runs]), runs[0].layout
+    evidence, layout = [read_some(run) for run in runs], runs[0].layout
+    for one in evidence:
+        mention_samia(one)
+    saved = judge_runs(evidence)
     write_json(layout.result(ORIGINAL, "claims.json"), saved)
     write(table_of(saved), layout.tables)
     return saved

@@ -3,7 +3,7 @@ import pandas as pd
 
 from common.paths import ORIGINAL
 from data.splits import DISJOINT
-from evaluation.best import SETTINGS, per_cent
+from evaluation.best import per_cent
 from evaluation.comparisons import (
     BEST,
     CONTRADICTED,
@@ -15,7 +15,7 @@ from evaluation.comparisons import (
     judge,
     parts,
 )
-from evaluation.names import short
+from evaluation.names import SETTINGS, short
 from evaluation.writing import Table, with_interval
 
 METRICS = {"auc": "AUC", "tpr": "TPR at 0.1% FPR"}

@@ -12,9 +12,9 @@ from common.command import run as run_command
 from common.errors import CompLeakError
 from common.files import atomic, read_json
 from common.paths import ORIGINAL
-from evaluation.best import SETTINGS, t_interval
+from evaluation.best import t_interval
 from evaluation.drawing import Row, draw_answer
-from evaluation.names import short
+from evaluation.names import SETTINGS, short
 from evaluation.svg import svg
 
 CHOICE = "together"  # of ablation.md: the released code's choices that need no models of their own

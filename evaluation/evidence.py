@@ -1,12 +1,14 @@
-"""The evidence of runs that are judged together: every attack's scores of each, and that only their seeds differ."""
+"""What runs' attacks found: every result that holds, its scores, and whether runs differ in nothing but the seed."""
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from attacks.saved import attack_scores, multi_or_none, read_results, shadow_areas
+from attacks.results import Results
+from attacks.saved import multi_or_none, read_results
 from common.errors import CompLeakError, UsageError
 from common.files import read_json
+from common.metrics import auc
 from common.paths import ORIGINAL, Layout
 from common.provenance import digest
 from models import hints, protocol
@@ -18,100 +20,112 @@ FREE = {"seed", "split_fingerprint", "parent", "world", "data_label", "data_dir"
 
 @dataclass(frozen=True)
 class Evidence:
-    """One run's attacks on its target's scored points.
+    """What one run's attacks found on its target's scored points, as far as it holds.
 
-    scores: {(setting, model, attack): [n]}, high for members · member [n] bool · groups: {MR's group: [model]} ·
-    settings: {what they belong to: {name: value}}, all that must agree with other runs · areas: {(setting, model,
-    attack): AUC on the shadows' rows, a fraction}, of the attacks that have scores there.
+    nr, sr: {Version: values of NR.json, SR.json} · multi: values of MR.json, None without · scores: {key of
+    evaluation/names.py: [n]}, high for members · areas: {key: AUC on the shadows' rows, a fraction} where there are
+    scores of these · index [n] and member [n] bool of the points, None without any attack.
     """
 
     run: Run
+    nr: dict
+    sr: dict
+    multi: dict | None
     scores: dict
-    member: np.ndarray
-    groups: dict
-    settings: dict
     areas: dict
+    index: np.ndarray | None
+    member: np.ndarray | None
+
+    @property
+    def groups(self):
+        """{MR's group: [model]}."""
+        return self.multi["groups"] if self.multi else {}
+
+    def metrics(self, setting, version):
+        """{attack: metrics} of NR or SR on a version, empty without."""
+        return {"NR": self.nr, "SR": self.sr}[setting].get(version, {"attacks": {}})["attacks"]
 
 
 def read(run):
-    """The Evidence of a run; one line is printed on each kind of result that is missing, with its command.
+    """The Evidence of a run, empty without any attack; one line is printed on each kind of result that is missing."""
+    return gather(run, read_results(run, "NR"), read_results(run, "SR"), multi_or_none(run))
 
-    Raises CompLeakError where scores of different points lie side by side, or there are none at all.
-    """
-    results = read_all(run)
-    if not results:
+
+def read_some(run):
+    """As `read`; CompLeakError, naming the command, where nothing was attacked."""
+    found = read(run)
+    if not found.scores:
         raise CompLeakError(f"{run.layout.root()} has no attack's results yet: run "
                             f"{hints.attacks(run.layout, 'NR', [ORIGINAL])}")
+    return found
+
+
+def gather(run, nr, sr, multi=None):
+    """The Evidence of these results; CompLeakError where scores of different points lie side by side."""
+    files = [("NR", *item) for item in nr.items()] + [("SR", *item) for item in sr.items()]
     scores, areas, points = {}, {}, None
-    for (setting, version), result in results.items():
-        index, member, found = attack_scores(run, version, setting, result["attacks"])
-        if points is None:
-            points = np.stack([index, member])
-        elif not np.array_equal(points, np.stack([index, member])):
-            raise CompLeakError(f"{run.layout.result(version, setting + '_scores.npz')} scores other points than the "
-                                "run's other attacks: delete it and the .json beside it, and run the attack again")
-        on_shadow = shadow_areas(run, version, setting, result["attacks"])
-        for attack, values in found.items():
-            model, name = attack.rsplit(", ", 1) if setting == "MR" else (str(version), attack)
-            scores[setting, model, name] = values
-            if attack in on_shadow:
-                areas[setting, model, name] = on_shadow[attack]
-    _mention_samia(run, results)
-    groups = results["MR", ORIGINAL]["groups"] if ("MR", ORIGINAL) in results else {}
-    return Evidence(run, scores, points[1].astype(bool), groups, _settings(run, results, groups),
-                    areas)
+    for setting, version, result in files + ([("MR", ORIGINAL, multi)] if multi else []):
+        saved = Results(run, version, setting)
+        index, member, scored = saved.scored(result["attacks"])
+        if points is not None and not np.array_equal(points, (index, member)):
+            raise CompLeakError(f"{saved.scores_path} scores other points than the run's other attacks: delete it and "
+                                "the .json beside it, and run the attack again")
+        points, on_shadow = (index, member), saved.shadow_member()
+        for name, one in scored.items():
+            key = (setting, *(name.rsplit(", ", 1) if setting == "MR" else (str(version), name)))
+            scores[key] = one.scores
+            if on_shadow is not None and one.on_shadow is not None:
+                areas[key] = auc(one.on_shadow, on_shadow)
+    return Evidence(run, nr, sr, multi, scores, areas, *(points or (None, None)))
 
 
-def read_all(run):
-    """{(setting, Version): values} of every result file of a run, as far as it holds."""
-    results = {("NR", version): result for version, result in read_results(run, "NR").items()}
-    results |= {("SR", version): result for version, result in read_results(run, "SR").items()}
-    if (multi := multi_or_none(run, "MR is left out")) is not None:
-        results["MR", ORIGINAL] = multi
-    return results
-
-
-def _mention_samia(run, results):
-    without = [version for (setting, version), result in results.items()
-               if setting == "NR" and "SAMIA" not in result["attacks"]]
-    if without and not run.layout.is_own:  # an audit said so when it attacked
+def mention_samia(found):
+    """Print one line on the versions that SAMIA could not attack; an audit said so when it attacked."""
+    without = [version for version, result in found.nr.items() if "SAMIA" not in result["attacks"]]
+    layout = found.run.layout
+    if without and not layout.is_own:
         print(f"SAMIA is left out for {', '.join(map(str, without))}: it needs sensitivities, so repeat the training "
-              f"commands without --no-sensitivity, then {hints.attacks(run.layout, 'NR', without)}")
+              f"commands without --no-sensitivity, then {hints.attacks(layout, 'NR', without)}")
 
 
-def _settings(run, results, groups):
-    split = run.split
+def _settings(one):
+    """{what they belong to: {name: value}}: all in which runs that are judged together must agree."""
+    run, split = one.run, one.run.split
     found = {"the run": {**run.settings.as_json(), "data": split.data_digest, "pictures": split.n}}
     for version in run.versions():
         found[f"the model {version}"] = run.config(version).get("settings", {})
-    for (setting, version), result in results.items():
-        if setting == "NR":
-            options = {}
-            for metrics in result["attacks"].values():
-                options |= metrics["inputs"].get("options", {})
-            found[f"NR on {version}"] = {**options, "number of shadows": result["shadows"]}
-    found |= {f"MR's group '{name}'": {"models": models} for name, models in groups.items()}
+    for version, result in one.nr.items():
+        options = {}
+        for metrics in result["attacks"].values():
+            options |= metrics["inputs"].get("options", {})
+        found[f"NR on {version}"] = {**options, "number of shadows": result["shadows"]}
+    found |= {f"MR's group '{name}'": {"models": models} for name, models in one.groups.items()}
     return {where: {name: value for name, value in settings.items() if name not in FREE}
             for where, settings in found.items()}
 
 
 def check_together(evidence):
     """Raises UsageError for runs of one seed and target, or of settings that differ in anything but the seed."""
-    first = evidence[0]
-    for i, one in enumerate(evidence):
-        folder, seed = one.run.layout.run_dir, one.run.settings.seed
-        for other in evidence[:i]:
-            if other.run.settings.seed == seed and other.run.layout.attacked == one.run.layout.attacked:
-                raise UsageError(f"--run_dir {other.run.layout.run_dir} {folder}: both have seed {seed}, so the second "
-                                 "tells nothing new: name runs of different seeds (train.py --seed)")
-        for where in [where for where in first.settings if where in one.settings]:
-            ours, theirs = first.settings[where], one.settings[where]
-            for name in dict.fromkeys([*ours, *theirs]):
-                if ours.get(name) != theirs.get(name):
-                    raise UsageError(
-                        f"--run_dir {folder}: {name} of {where} is {theirs.get(name)}, in "
-                        f"{first.run.layout.run_dir} it is {ours.get(name)}; only runs that differ in nothing but the "
-                        "seed are combined: leave one out, or make it again with the other's settings")
+    folders = {}
+    for one in evidence:
+        layout, seed = one.run.layout, one.run.settings.seed
+        if other := folders.get((seed, layout.attacked)):
+            raise UsageError(f"--run_dir {other} {layout.run_dir}: both have seed {seed}, so the second tells nothing "
+                             "new: name runs of different seeds (train.py --seed)")
+        folders[seed, layout.attacked] = layout.run_dir
+    first, *others = [_settings(one) for one in evidence]
+    for one, theirs in zip(evidence[1:], others, strict=True):
+        for where in [where for where in first if where in theirs]:
+            if name := _differing(first[where], theirs[where]):
+                raise UsageError(
+                    f"--run_dir {one.run.layout.run_dir}: {name} of {where} is {theirs[where].get(name)}, in "
+                    f"{evidence[0].run.layout.run_dir} it is {first[where].get(name)}; only runs that differ in "
+                    "nothing but the seed are combined: leave one out, or make it again with the other's settings")
+
+
+def _differing(ours, theirs):
+    """The first name whose value differs between two dictionaries, or None."""
+    return next((name for name in dict.fromkeys([*ours, *theirs]) if ours.get(name) != theirs.get(name)), None)
 
 
 def pair_retrained(runs, folders):
@@ -141,12 +155,12 @@ def pair_retrained(runs, folders):
 def _check_settings(run, other):
     """UsageError where a model that two runs have was trained with other settings, the protocol apart."""
     for version in [version for version in run.versions() if version in other.versions()]:
-        ours, theirs = (one.config(version).get("settings", {}) for one in (run, other))
-        for name in sorted({*ours, *theirs} - FREE - protocol.TRAINING.keys()):
-            if ours.get(name) != theirs.get(name):
-                raise UsageError(f"--retrained {other.layout.run_dir}: {name} of the model {version} is "
-                                 f"{theirs.get(name)}, in {run.layout.run_dir} it is {ours.get(name)}; train it with "
-                                 "the settings of that run")
+        ours, theirs = ({name: value for name, value in one.config(version).get("settings", {}).items()
+                         if name not in FREE | protocol.TRAINING.keys()} for one in (run, other))
+        if name := _differing(ours, theirs):
+            raise UsageError(f"--retrained {other.layout.run_dir}: {name} of the model {version} is "
+                             f"{theirs.get(name)}, in {run.layout.run_dir} it is {ours.get(name)}; train it with the "
+                             "settings of that run")
 
 
 def common_keys(evidence):

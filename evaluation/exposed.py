@@ -5,11 +5,9 @@ import io
 import numpy as np
 from PIL import Image
 
-from attacks.saved import attack_scores
 from common.errors import CompLeakError
 from common.paths import ORIGINAL
 from data import sets
-from evaluation.figures import saved_scores
 from evaluation.names import short
 from models.stage import load_data
 
@@ -20,22 +18,22 @@ MEANING = ("Exposed: hardly any non-member scores as high as this member, so an 
            "each model by itself.")
 
 
-def shown(run, nr, data_dir):
+def shown(found, data_dir):
     """The report's section, its notes and cards: the members with the highest score on the original.
 
-    Where no attack of BY is above chance there (AUC's 95% interval), nobody is shown. nr: {Version: NR values}.
+    Where no attack of BY is above chance there (AUC's 95% interval), nobody is shown. found: the run's Evidence.
     """
-    known = nr[ORIGINAL]["attacks"]
+    known = found.metrics("NR", ORIGINAL)
     attack = next((name for name in BY if name in known and known[name]["auc_interval"][0] > 0.5), None)
     if attack is None:
         tried = " and ".join(name for name in BY if name in known)
         return {"notes": [f"Nobody is shown: on the original, no attack of {tried} is told from chance, so the highest "
                           "scores are members' by chance." if tried else "Nobody is shown: neither attack was run."]}
-    data, why = pictures(run, data_dir)
-    found, notes = cards(run, nr, attack, data), [MEANING]
-    notes.append(f"The {len(found['rows'])} members with the highest {short(attack)} score on the original, chosen "
-                 f"among members alone{found['ties']}.")
-    return {"cards": found, "notes": notes + ([f"Pictures are not shown: {why}."] if why else [])}
+    data, why = pictures(found.run, data_dir)
+    made = cards(found, attack, data)
+    notes = [MEANING, f"The {len(made['rows'])} members with the highest {short(attack)} score on the original, chosen "
+                      f"among members alone{made['ties']}."]
+    return {"cards": made, "notes": notes + ([f"Pictures are not shown: {why}."] if why else [])}
 
 
 def pictures(run, data_dir):
@@ -51,19 +49,18 @@ def pictures(run, data_dir):
         return None, str(error)
 
 
-def cards(run, nr, attack, data):
+def cards(found, attack, data):
     """{"columns": model names, "ties": words on members that tie at the edge, "rows": [{"index", "label", "picture":
     PNG as base64 or None, "shares": text a model}]}, the most exposed first. data: a Dataset or None."""
-    models = {version: result for version, result in nr.items() if attack in result["attacks"]}
-    scores = {version: saved_scores(run, version, "NR", result, [attack]) for version, result in models.items()}
-    index, member, found = attack_scores(run, ORIGINAL, "NR", [attack])
-    first = found[attack]
+    scores = {version: found.scores["NR", str(version), attack] for version in found.nr
+              if attack in found.metrics("NR", version)}
+    index, member, first = found.index, found.member, scores[ORIGINAL]
     chosen = [row for row in np.argsort(-first, kind="stable") if member[row]][:COUNT]
-    labels = _labels(run, data)
+    labels = _labels(found.run, data)
     rows = [{"index": int(index[row]), "label": labels(index[row]), "picture": _png(data, index[row]),
-             "shares": [_share(values[attack], ~members, row) for values, members in scores.values()]}
+             "shares": [_share(values, ~member, row) for values in scores.values()]}
             for row in chosen]
-    return {"columns": [short(str(version)) for version in scores], "rows": rows,
+    return {"columns": [short(version) for version in scores], "rows": rows,
             "ties": _ties(first[member], first[chosen])}
 
 

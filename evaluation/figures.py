@@ -1,20 +1,15 @@
 """Figures of one run: ROC curves at low false positive rates (roc.png) and AUCs with intervals (auc.png)."""
-from typing import NamedTuple
-
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from attacks.arguments import open_run
 from attacks.mr import AGGREGATED
-from attacks.saved import attack_scores, multi_or_none, read_results
 from common.command import run as run_command
-from common.errors import CompLeakError
 from common.files import atomic, locked
-from common.paths import ORIGINAL, Version
+from common.paths import ORIGINAL
 from evaluation import answer, claims
-from evaluation.best import SETTINGS
 from evaluation.drawing import draw_auc, draw_roc
-from evaluation.names import short
-from models import hints
+from evaluation.evidence import read_some
+from evaluation.names import SETTINGS, short
 from models.arguments import parser
 
 # Named here, not picked by a result: the six attacks of the paper, forests where there are two classifiers.
@@ -26,97 +21,51 @@ PANELS = {"NR": "NR: the original", "SR": "SR: the original and one compressed",
 DPI = 110
 
 
-class Read(NamedTuple):
-    """What a run's figures are drawn from: {Version: NR values}, {Version: SR values}, values of MR.json and of
-    claims.json, None where there are none."""
-
-    nr: dict
-    sr: dict
-    multi: dict | None
-    judged: dict | None
-
-
-def read(run, judged):
-    """The Read of a run; judged: what `claims.judged` gave."""
-    nr, sr = read_results(run, "NR"), read_results(run, "SR")
-    return Read(nr, sr, multi_or_none(run, "figures without MR"), judged)
-
-
-def read_some(run):
-    """The Read of a run; CompLeakError, naming the command, where there is neither NR nor SR."""
-    found = read(run, claims.judged(run))
-    if not found.nr and not found.sr:
-        raise CompLeakError(f"nothing to draw yet: run {hints.attacks(run.layout, 'NR', [ORIGINAL])}")
-    return found
-
-
-def roc_figure(run, found=None):
+def roc_figure(found, judged):
     """ROC curves of one run: NR on the original, SR2's forest for every version, MR, as far as they are there; beside
-    them RMIA on the original and the attacker's best. found: what `read_some` gave, where it was called before."""
-    return draw_roc(roc_panels(run, found or read_some(run)), f"ROC, {where_from(run)}")
+    them RMIA on the original and the attacker's best. found: its Evidence; judged: values of claims.json, or None."""
+    return draw_roc(roc_panels(found, judged), f"ROC, {where_from(found.run)}")
 
 
-def roc_panels(run, found):
-    """{panel's title: ({label: scores [n]}, member [n] bool)} of what `read` gave."""
-    panels, alone = {}, {}
-    if ORIGINAL in found.nr:
-        scores, member = saved_scores(run, ORIGINAL, "NR", found.nr[ORIGINAL], NR_CURVES)
-        panels["NR"] = {f"{short(name)}, original": one for name, one in scores.items()}, member
-        alone = {ALONE: scores["RMIA"]} if "RMIA" in scores else {}
-    made = {version: saved_scores(run, version, "SR", result, [SR_CURVE]) for version, result in found.sr.items()}
-    curves = {f"{short(SR_CURVE)}, {short(str(version))}": scores[SR_CURVE] for version, (scores, _) in made.items()
-              if SR_CURVE in scores}
-    if curves:
-        panels["SR"] = {**alone, **curves}, next(iter(made.values()))[1]
-    if found.multi:
-        scores, member = saved_scores(run, ORIGINAL, "MR", found.multi, _shown(found.multi))
-        curves = {f"MR, {label.removesuffix(' the original')}": values for label, values in scores.items()}
-        panels["MR"] = {**alone, **curves}, member
-    best = _best_curves(run, found.judged)
-    return {PANELS[setting]: ({**curves, **best.get("NR", {}), **best.get(setting, {})}, member)
-            for setting, (curves, member) in panels.items()}
+def roc_panels(found, judged):
+    """{panel's title: ({label: scores [n]}, member [n] bool)}; arguments as `roc_figure`."""
+    scores, original = found.scores, str(ORIGINAL)
+    panels = {
+        "NR": {f"{short(name)}, original": ("NR", original, name) for name in NR_CURVES},
+        "SR": {f"{short(SR_CURVE)}, {short(version)}": ("SR", str(version), SR_CURVE) for version in found.sr},
+        "MR": {f"MR, {key[1]}, {key[2].removesuffix(' the original')}": key for key in _mr_keys(found)}}
+    best = {setting: {f"best {SETTINGS[setting]}: {words}": key}
+            for setting, (key, words) in answer.chosen(judged).items()}
+    made = {}
+    for setting, curves in panels.items():
+        if any(key in scores for key in curves.values()):
+            alone = {} if setting == "NR" else {ALONE: ("NR", original, "RMIA")}
+            keys = {**alone, **curves, **best.get("NR", {}), **best.get(setting, {})}
+            made[PANELS[setting]] = {label: scores[key] for label, key in keys.items() if key in scores}, found.member
+    return made
 
 
-def _best_curves(run, judged):
-    """{setting: {label: scores [n]}} of the attacker's best."""
-    found = {}
-    for setting, (key, words) in answer.chosen(judged).items():
-        _, model, name = key
-        version, name = (ORIGINAL, f"{model}, {name}") if setting == "MR" else (Version.named(model), name)
-        scores = attack_scores(run, version, setting, [name])[2][name]
-        found[setting] = {f"best {SETTINGS[setting]}: {words}": scores}
-    return found
+def _mr_keys(found):
+    """The keys of the paper's MR attacks that a run has."""
+    return [key for key in found.scores if key[0] == "MR" and key[2] in AGGREGATED]
 
 
-def _shown(multi):
-    return [name for name in multi["attacks"] if name.rsplit(", ", 1)[1] in AGGREGATED]
-
-
-def auc_figure(run, found=None):
+def auc_figure(found, judged):
     """AUC of three NR attacks on every model, of SR2's forest with the original, of MR by group, and of the attacker's
-    best, as far as they are there; a line at RMIA on the original. found: as of `roc_figure`."""
-    found, rows = found or read_some(run), {}
-    known = {version: result["attacks"] for version, result in found.nr.items()}
-    for version in dict.fromkeys([*known, *found.sr]):
-        attacks = {**known.get(version, {}), **found.sr.get(version, {"attacks": {}})["attacks"]}
-        rows[short(str(version))] = {short(name): _rates(attacks[name]) for name in BARS if name in attacks}
-    for name in _shown(found.multi) if found.multi else []:
-        group, knows = name.rsplit(", ", 1)
-        rows.setdefault(group, {})[f"MR, {knows}"] = _rates(found.multi["attacks"][name])
-    rows |= {f"best {row.label}": {"best attack": (row.mean, *row.interval)} for row in answer.rows(found.judged)}
-    alone = known.get(ORIGINAL, {}).get("RMIA")
-    return draw_auc(rows, f"AUC with 95% intervals\n{where_from(run)}", (ALONE, alone["auc"]) if alone else None)
+    best, as far as they are there; a line at RMIA on the original. Arguments as `roc_figure`."""
+    rows = {}
+    for version in dict.fromkeys([*found.nr, *found.sr]):
+        attacks = {**found.metrics("NR", version), **found.metrics("SR", version)}
+        rows[short(version)] = {short(name): _rates(attacks[name]) for name in BARS if name in attacks}
+    for _, group, knows in _mr_keys(found):
+        rows.setdefault(group, {})[f"MR, {knows}"] = _rates(found.multi["attacks"][f"{group}, {knows}"])
+    rows |= {f"best {row.label}": {"best attack": (row.mean, *row.interval)} for row in answer.rows(judged)}
+    alone = found.metrics("NR", ORIGINAL).get("RMIA")
+    return draw_auc(rows, f"AUC with 95% intervals\n{where_from(found.run)}", (ALONE, alone["auc"]) if alone else None)
 
 
 def _rates(metrics):
     return metrics["auc"], *metrics["auc_interval"]
-
-
-def saved_scores(run, version, setting, result, names):
-    """({attack: scores [n]}, member [n] bool) of the named attacks that a result holds, from its own scores file."""
-    names = [name for name in names if name in result["attacks"]]
-    _, member, scores = attack_scores(run, version, setting, names)
-    return scores, member
 
 
 def where_from(run, *others):
@@ -135,9 +84,9 @@ def save(figure, path):
 def main(argv=None):
     run = open_run(parser(__doc__).parse_args(argv))
     with locked(run.layout.tables / "figures"):
-        found = read_some(run)
+        found, judged = read_some(run), claims.judged(run)
         for name, draw in (("roc.png", roc_figure), ("auc.png", auc_figure)):
-            save(draw(run, found), run.layout.tables / name)
+            save(draw(found, judged), run.layout.tables / name)
             print(f"{run.layout.tables / name} written")
 
 

@@ -1,29 +1,52 @@
-"""What versions, attacks and groups are called in narrow tables and figures: one name everywhere."""
-from attacks import nr, sr
+"""What attacks, versions and groups are called. An attack's key is (setting, model, attack), of MR a group as model."""
+import re
+
+from attacks import mr, nr, sr
 from common.paths import Version
 from models import compression
 
 ATTACKS = {**nr.ATTACKS, **sr.ATTACKS}
+ANY = "any"  # the model of an attack that was chosen among several models
+SETTINGS = {"NR": "on one model", "SR": "with one compressed", "MR": "with several"}
+PART = re.compile(r"[^ ,]+(?: \([^ ,]*)?")  # a word, with what stands in brackets after it
 
 
-def short(name):
+def short(words):
     """The narrow name of a version, an attack, or words that hold some of them, such as "SR2 (RF) on pruning_0.6"."""
-    return " ".join(map(_word, _joined(name.split(" "))))
+    return PART.sub(lambda found: _short(found[0]), str(words))
 
 
-def _joined(words):
-    """Words, "(…)" after an attack's name kept with it."""
-    found = []
-    for word in words:
-        if found and word.startswith("("):
-            found[-1] += f" {word}"
-        else:
-            found.append(word)
-    return found
+def _short(name):
+    return ATTACKS[name].short if name in ATTACKS else compression.short(Version.named(name))
 
 
-def _word(word):
-    bare = word.rstrip(",")
-    if bare in ATTACKS:
-        return ATTACKS[bare].short + word[len(bare):]
-    return compression.short(Version.named(bare)) + word[len(bare):]
+def label(key):
+    """A key in words."""
+    setting, model, attack = key
+    if model == ANY:
+        return f"{attack} {SETTINGS[setting]}"
+    if setting == "MR":
+        return f"MR of {model}, {attack}"
+    return f"{attack} on {'original + ' if setting == 'SR' else ''}{model}"
+
+
+def key_of(setting, label):
+    """The inverse of `label`, of an attack on a model or a group."""
+    if setting == "MR":
+        return setting, *label.removeprefix("MR of ").rsplit(", ", 1)
+    attack, model = label.rsplit(" on ", 1)
+    return setting, model.removeprefix("original + "), attack
+
+
+def attack_of(key):
+    """The Attack of a key."""
+    setting, model, attack = key
+    return mr.attack_of(f"{model}, {attack}") if setting == "MR" else {"NR": nr, "SR": sr}[setting].ATTACKS[attack]
+
+
+def is_control(key, groups):
+    """Whether an attack says what something else than compression does; groups: {MR's group: [model]}."""
+    setting, model, attack = key
+    models = groups[model] if setting == "MR" else [model]
+    tuned = all(compression.is_control(Version.named(one)) for one in models)
+    return tuned or attack == mr.REPEATED or attack in mr.ON_VIEWS

@@ -7,15 +7,14 @@ from urllib.parse import quote
 import jinja2
 
 from attacks.arguments import open_run
-from attacks.saved import read_configs, read_results
+from attacks.saved import read_configs
 from common.command import run as run_command
 from common.files import atomic
 from common.metrics import resolvable
 from common.paths import ORIGINAL
 from evaluation import answer, claims, drawing, exposed, figures, report_parts
 from evaluation.claims_table import RULES
-from evaluation.evidence import check_together
-from evaluation.evidence import read as read_evidence
+from evaluation.evidence import check_together, read
 from evaluation.names import short
 from evaluation.svg import svg
 from evaluation.tables import RATES, build
@@ -55,16 +54,16 @@ def of_table(table, overview=OVERVIEW):
                                                  for heading, frame in table.blocks.items()]}
 
 
-def first_screen(runs, judged):
+def first_screen(evidence, judged):
     """The answer for the template: sentence, figure, the three claims, what is at chance; judged: of claims.json."""
     nothing = [f"{line}." for line in dict.fromkeys(
-        line for run in runs for line in at_chance_lines(run, [ORIGINAL]))]
+        line for one in evidence for line in at_chance_lines(one.run, [ORIGINAL]))]
     if judged is None:
-        command = hints.module(runs[0].layout, "evaluation.claims")
+        command = hints.module(evidence[0].run.layout, "evaluation.claims")
         return {"sentences": [f"The attacker's best and the claims are not judged yet: run {command}", *nothing],
                 "claims": [], "best": [], "rules": [], "figure": None}
     found, rows = [answer.sentence(judged), *nothing], answer.rows(judged)
-    alone = [read_results(run, "NR").get(ORIGINAL, {"attacks": {}})["attacks"].get("RMIA") for run in runs]
+    alone = [one.metrics("NR", ORIGINAL).get("RMIA") for one in evidence]
     figure = None
     if rows and all(alone):
         line = "RMIA on the original", sum(one["auc"] for one in alone) / len(alone)
@@ -77,13 +76,13 @@ def first_screen(runs, judged):
     return {"sentences": found, "figure": figure, "claims": parts, "best": best, "rules": answer.rules(RULES)}
 
 
-def drawn(run, found):
-    """Sections of figures: ROC with bands, AUC by model, score histograms; found: what `figures.read` gave."""
-    panels = figures.roc_panels(run, found)
+def drawn(found, judged):
+    """Sections of figures: ROC with bands, AUC by model, score histograms; arguments as of `figures.roc_figure`."""
+    panels = figures.roc_panels(found, judged)
     curves = [image(drawing.draw_roc({heading: panel}, "", bands=True),
                     f"ROC curves on logarithmic axes with 95% bands, {heading}; {'; '.join(panel[0])}")
               for heading, panel in panels.items()]
-    bars = image(figures.auc_figure(run, found), "AUC with 95% intervals as bars, of every model, group and the "
+    bars = image(figures.auc_figure(found, judged), "AUC with 95% intervals as bars, of every model, group and the "
                                                  "attacker's best; the numbers are in the tables")
     made = [section("roc", "ROC curves", "ROC", figures=curves, notes=[
         "Both axes are logarithmic, so the left edge is what an attacker reaches with hardly any false alarm. Bands: "
@@ -91,33 +90,27 @@ def drawn(run, found):
         "many rows of one score, which no threshold splits; the line is what a coin among them gets."]),
         section("auc", "AUC by model, group and the attacker's best", "AUC", figures=[bars], notes=[
             "Bars begin at a coin's 50%. The best is over all seeds that it was judged on, the rest of this run."
-            if found.judged else "Bars begin at a coin's 50%."])]
-    shown = [(f"{short(attack)}, original", *_scores(run, ORIGINAL, "NR", found.nr[ORIGINAL], attack))
-             for attack in HISTOGRAMS if ORIGINAL in found.nr and attack in found.nr[ORIGINAL]["attacks"]]
-    shown += [(f"{short(figures.SR_CURVE)}, original + {short(str(version))}",
-               *_scores(run, version, "SR", result, figures.SR_CURVE)) for version, result in list(found.sr.items())[:1]
-              if figures.SR_CURVE in result["attacks"]]
-    if shown:
-        pictures = [image(drawing.draw_histogram(scores, member, title), f"Scores of members and non-members: {title}")
-                    for title, scores, member in shown]
+            if judged else "Bars begin at a coin's 50%."])]
+    shown = {f"{short(attack)}, original": ("NR", str(ORIGINAL), attack) for attack in HISTOGRAMS}
+    shown |= {f"{short(figures.SR_CURVE)}, original + {short(version)}": ("SR", str(version), figures.SR_CURVE)
+              for version in list(found.sr)[:1]}
+    pictures = [image(drawing.draw_histogram(found.scores[key], found.member, title),
+                      f"Scores of members and non-members: {title}")
+                for title, key in shown.items() if key in found.scores]
+    if pictures:
         made.append(section("scores", "Scores of members and non-members", "Scores", figures=pictures, notes=[
             "An attack tells members from non-members as far as the two shapes differ. The middle 98% of the scores "
             "make the axis; the first and last bar hold what lies beyond."]))
     return made
 
 
-def _scores(run, version, setting, result, attack):
-    scores, member = figures.saved_scores(run, version, setting, result, [attack])
-    return scores[attack], member
-
-
-def over_seeds(runs):
+def over_seeds(evidence):
     """The section on several runs: mean, spread and each seed's value of the main rows; none for a single run."""
-    if len(runs) < 2:
+    if len(evidence) < 2:
         return []
-    check_together([read_evidence(run) for run in runs])
-    seeds = [run.name for run in runs]
-    each = [report_parts.main_rows(run) for run in runs]
+    check_together(evidence)
+    seeds = [one.run.name for one in evidence]
+    each = list(map(report_parts.main_rows, evidence))
     rows = {label: [found[label] for found in each] for label in each[0] if all(label in found for found in each)}
     if not rows:
         return []
@@ -134,19 +127,19 @@ def over_seeds(runs):
         f"The sections below, but for the protocol's, are details of seed {seeds[0]}."])]
 
 
-def sections(runs, judged, data_dir=None):
-    """Every section that the files of these runs allow: over the seeds, then the first run's in detail."""
-    run, found = runs[0], over_seeds(runs)
-    configs, tables = read_configs(run), {table.name: table for table in build(run)}
+def sections(evidence, judged, data_dir=None):
+    """Every section that the Evidence of these runs allows: over the seeds, then the first run's in detail."""
+    first, found = evidence[0], over_seeds(evidence)
+    run, configs = first.run, read_configs(first.run)
+    tables = {table.name: table for table in build(first, configs)}
     if "models" in tables:
         found.append(section("models", "The models", "Models", **of_table(tables["models"])))
     found += [section(name.lower(), f"{name}, {heading}", name, **of_table(tables[name]))
               for name, heading in CLAIMS.items() if name in tables]
-    seen = figures.read(run, judged)
-    if seen.nr or seen.sr:
-        found += drawn(run, seen)
-    if ORIGINAL in seen.nr:
-        found.append(section("exposed", "The members most exposed", "Exposed", **exposed.shown(run, seen.nr, data_dir)))
+    if first.nr or first.sr:
+        found += drawn(first, judged)
+    if ORIGINAL in first.nr:
+        found.append(section("exposed", "The members most exposed", "Exposed", **exposed.shown(first, data_dir)))
     ablation = report_parts.ablation(run)
     if ablation:
         found.append(section("ablation", "What the protocol is worth", "Protocol", notes=ablation["notes"], tables=[
@@ -154,7 +147,7 @@ def sections(runs, judged, data_dir=None):
     return [*found, section("run", "What was run", "Run", facts=report_parts.facts(run, configs), tables=[
         block("How the target's models were made", report_parts.stages(run, configs), True)] if configs else []),
         section("deviations", "Deviations and limits", "Limits",
-                sentences=report_parts.deviations(runs, configs, seen.nr))]
+                sentences=report_parts.deviations([one.run for one in evidence], configs, first.nr))]
 
 
 def page(runs, data_dir=None):
@@ -162,10 +155,10 @@ def page(runs, data_dir=None):
     folder = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(loader=folder, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.tests["number"] = lambda cell: re.fullmatch(NUMBER, str(cell)) is not None
-    judged = claims.judged(runs[0])
+    evidence, judged = list(map(read, runs)), claims.judged(runs[0])
     return environment.get_template("report.html").render(
-        title=f"CompLeak: {figures.where_from(*runs)}", answer=first_screen(runs, judged),
-        sections=sections(runs, judged, data_dir), written=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"))
+        title=f"CompLeak: {figures.where_from(*runs)}", answer=first_screen(evidence, judged),
+        sections=sections(evidence, judged, data_dir), written=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"))
 
 
 def save(runs, data_dir=None):

@@ -6,7 +6,6 @@ import pandas as pd
 from attacks import nr, sr
 from attacks.attack import REFERENCE
 from attacks.rmia_game import POPULATION
-from attacks.saved import multi_or_none, read_results
 from evaluation import differences
 from evaluation.best import t_interval
 from evaluation.figures import BARS, SR_CURVE
@@ -71,7 +70,7 @@ def deviations(runs, configs, nr):
         found.append(f"Protocol {settings.protocol}: choices of the authors' released code that move the numbers.")
     found += [f"{line}." for run in runs for line in at_chance_lines(run, run.versions())]
     found.append(f"Seeds: {len(runs)}. Shadow models: {len(split.shadows)}.")
-    without = [short(str(version)) for version, result in nr.items() if "SAMIA" not in result["attacks"]]
+    without = [short(version) for version, result in nr.items() if "SAMIA" not in result["attacks"]]
     if without:
         found.append(f"SAMIA is left out for {', '.join(without)}: it needs sensitivities and a shadow.")
     allowed = split.target.scored // 1000
@@ -89,7 +88,7 @@ def _shorter(configs):
         made = config["settings"]
         if (made.get("epochs"), made.get("lr")) != (epochs, lr):
             text = f"{_or_dash(made.get('epochs'))} epochs at learning rate {_or_dash(made.get('lr'))}"
-            found.setdefault((text, f"{epochs} at {_or_dash(lr)}"), []).append(short(str(version)))
+            found.setdefault((text, f"{epochs} at {_or_dash(lr)}"), []).append(short(version))
     return [f"{', '.join(names)}: {text}; the appendix has {asked}." for (text, asked), names in found.items()]
 
 
@@ -125,17 +124,16 @@ def _what(row):
 
 # Several seeds.
 
-def main_rows(run):
+def main_rows(found):
     """{attack and model in words: metrics}: a few NR attacks and all with references on every model, SR2's forest and
     those with references for every pair, every MR."""
-    found = {f"{short(name)}, {short(str(version))}": result["attacks"][name]
-             for version, result in read_results(run, "NR").items()
-             for name in ("SAMIA", *BARS, *_with_references(nr.ATTACKS)) if name in result["attacks"]}
-    found |= {f"{short(name)}, original + {short(str(version))}": result["attacks"][name]
-              for version, result in read_results(run, "SR").items()
-              for name in (SR_CURVE, *_with_references(sr.ATTACKS)) if name in result["attacks"]}
-    multi = multi_or_none(run, "MR is left out of the seeds") or {"attacks": {}}
-    return found | {f"MR, {name}": metrics for name, metrics in multi["attacks"].items()}
+    rows = {f"{short(name)}, {short(version)}": result["attacks"][name] for version, result in found.nr.items()
+            for name in ("SAMIA", *BARS, *_with_references(nr.ATTACKS)) if name in result["attacks"]}
+    rows |= {f"{short(name)}, original + {short(version)}": result["attacks"][name]
+             for version, result in found.sr.items()
+             for name in (SR_CURVE, *_with_references(sr.ATTACKS)) if name in result["attacks"]}
+    multi = found.multi or {"attacks": {}}
+    return rows | {f"MR, {name}": metrics for name, metrics in multi["attacks"].items()}
 
 
 def _with_references(attacks):

@@ -2,13 +2,14 @@
 import pandas as pd
 
 from attacks.arguments import open_run
-from attacks.saved import multi_or_none, read_configs, read_multi, read_results
+from attacks.saved import read_configs
 from common.command import run as run_command
 from common.files import locked
 from common.metrics import RESOLVABLE_NON_MEMBERS, resolvable
 from common.paths import ORIGINAL
 from data.splits import DISJOINT
 from evaluation.added import HEADING, beyond_controls
+from evaluation.evidence import read
 from evaluation.names import short
 from evaluation.writing import Table, screen, with_interval, write
 from models import protocol
@@ -181,28 +182,27 @@ def models_table(run):
     return models_text(models_frame(read_configs(run)))
 
 
-def nr_table(run):
-    """C1 ready to show: per cent with intervals, one row per model and attack."""
-    return readable(nr_frame(read_results(run, "NR")))
+def nr_table(found):
+    """C1 ready to show: per cent with intervals, one row per model and attack. found: a run's Evidence."""
+    return readable(nr_frame(found.nr))
 
 
-def sr_table(run):
+def sr_table(found):
     """C2 ready to show: per cent with intervals, one row per pair, setting and attack."""
-    return readable(sr_frame(read_results(run, "SR"), read_results(run, "NR")))
+    return readable(sr_frame(found.sr, found.nr))
 
 
-def mr_table(run):
-    """C3 ready to show: one row per group, setting and attack; CompLeakError where MR has not been run."""
-    return readable(mr_frame(read_multi(run), read_results(run, "SR"), read_results(run, "NR")))
+def mr_table(found):
+    """C3 ready to show: one row per group, setting and attack, of a run that MR was run on."""
+    return readable(mr_frame(found.multi, found.sr, found.nr))
 
 
-def build(run):
-    """Every Table that the run's files allow; what is missing is named in one line each."""
-    made, configs = [], read_configs(run)
+def build(found, configs):
+    """Every Table that a run's Evidence and `read_configs` allow."""
+    made, run, nr, sr = [], found.run, found.nr, found.sr
     if configs:
         frame = models_frame(configs)
         made.append(Table("models", caption(run, "models", frame, {}), frame, {"Models": models_text(frame)}))
-    nr, sr = read_results(run, "NR"), read_results(run, "SR")
     if nr:
         frame = nr_frame(nr)
         blocks = overview(frame) | details(frame, "attack")
@@ -211,11 +211,11 @@ def build(run):
         frame = sr_frame(sr, nr)
         # NR on the original is the same beside every version: one column of its own says it once.
         model = frame["version"].where(frame["setting"] != "NR original", str(ORIGINAL))
-        blocks = overview(frame.assign(model=model)) | beyond_controls(run, sr) | details(frame, "version")
+        blocks = overview(frame.assign(model=model)) | beyond_controls(found, "SR") | details(frame, "version")
         made.append(Table("C2", caption(run, "C2", frame, nr), frame, blocks))
-    if (multi := multi_or_none(run, "C3 is left out")) is not None:
-        frame = mr_frame(multi, sr, nr)
-        blocks = beyond_controls(run, {}, multi) | details(frame, "group")
+    if found.multi:
+        frame = mr_frame(found.multi, sr, nr)
+        blocks = beyond_controls(found, "MR") | details(frame, "group")
         made.append(Table("C3", caption(run, "C3", frame, nr), frame, blocks))
     return made
 
@@ -224,7 +224,8 @@ def main(argv=None):
     run = open_run(parser(__doc__).parse_args(argv))
     folder = run.layout.tables
     with locked(folder / "tables"):
-        made = build(run)
+        configs = read_configs(run)
+        made = build(read(run), configs)
         for table in made:
             write(table, folder)
     for table in made:

@@ -7,9 +7,9 @@ import pytest
 from common.files import write_json
 from common.paths import ORIGINAL, Version
 from evaluation import answer, best, claims, differences, report, report_parts
-from evaluation.best import SETTINGS
 from evaluation.claim_pairs import CLAIMS
 from evaluation.evidence import results_digest
+from evaluation.names import SETTINGS
 
 SOME = (ORIGINAL, Version("pruning", "0.9"), Version("clustering", "4"))
 

@@ -15,7 +15,8 @@ from common.metrics import auc
 from common.paths import ORIGINAL, Version
 from evaluation import best, claims
 from evaluation.claims_table import table_of
-from evaluation.comparisons import BEST, SAME_KNOWLEDGE, measure
+from evaluation.comparisons import BEST, SAME_KNOWLEDGE
+from evaluation.names import attack_of
 from models.run import Run
 
 PRUNED, CLUSTERED = Version("pruning", "0.6"), Version("clustering", "4")
@@ -54,7 +55,8 @@ def test_the_choice_is_the_shadows_though_the_target_would_choose_otherwise():
     one = made({**AREAS, weak: 0.9}, strength={strong: 3.0})
     chosen = best.choose([one], list(one.scores))
     assert chosen.keys[0][best.best("NR")] == weak
-    assert np.array_equal(chosen.runs[0].scores[best.best("NR")], one.scores[weak])
+    assert chosen.measured("auc", [one])[0][best.best("NR")][0].mean() == pytest.approx(
+        auc(one.scores[weak], one.member))
     flipped = Made(one.scores, one.areas, ~one.member, GROUPS, one.run)
     assert best.choose([flipped], list(one.scores)).keys == chosen.keys
 
@@ -87,7 +89,7 @@ def test_equal_knowledge_meets_on_the_models_that_are_given():
     keys = chosen.keys[0]
     for (version, _), pair in of.items():
         attack, against = keys[pair.attack], keys[pair.against]
-        assert best.knowledge(attack) == best.knowledge(against)
+        assert attack_of(attack).knowledge == attack_of(against).knowledge
         models = GROUPS["both"] if "both" in version else [version]
         assert against[1] in ([] if "without" in version else ["original"]) + models
     reference = of["both, without the original", f"best {REFERENCE} attack without the original"]
@@ -102,9 +104,7 @@ def test_equal_knowledge_meets_on_the_models_that_are_given():
 def test_the_summary_is_of_the_chosen_scores_and_its_t_interval_is_students():
     runs = [made(AREAS, seed, {("SR", "pruning_0.6", "calibrated"): 1.0}) for seed in range(3)]
     chosen = best.choose(runs, list(AREAS))
-    measured = {metric: [measure(metric, one.scores, one.member, chosen.compared, 0, 200) for one in chosen.runs]
-                for metric in ("auc", "tpr")}
-    found = best.summary(chosen, measured)
+    found = best.summary(chosen, runs, {metric: chosen.measured(metric, runs) for metric in ("auc", "tpr")})
     step = found["differences"]["SR - NR"]["auc"]
     each = np.subtract(found["SR"]["auc"]["per_seed"], found["NR"]["auc"]["per_seed"])
     assert step["per_seed"] == pytest.approx(each) and step["mean"] == pytest.approx(each.mean())
@@ -125,8 +125,7 @@ def test_attacks_are_compared_with_themselves_on_as_many_controls():
                              for model in ("pruning_0.6", "clustering_4")] + [several, (
                                  several[0], ("MR", "both", "calibrated on views"))]
     assert not views.keys() & set(chosen.keys[0].values())
-    measured = {"auc": [measure("auc", chosen.runs[0].scores, one.member, chosen.compared, 0)]}
-    found = best.summary(chosen, measured)["beyond controls"][-2]
+    found = best.summary(chosen, [one], {"auc": chosen.measured("auc", [one])})["beyond controls"][-2]
     assert found["against"] == "MR of fine-tuned two, calibrated with the original"
     expected = auc(one.scores[several[0]], one.member) - auc(one.scores[several[1]], one.member)
     assert found["auc"]["mean"] == pytest.approx(expected) and expected > 0.2
@@ -136,10 +135,9 @@ def test_a_single_run_has_no_interval_over_seeds_and_without_shadows_there_is_no
     one = made(NR)
     chosen = best.choose([one], list(NR))
     assert not chosen.pairs and best.best("NR") in chosen.keys[0]
-    measured = {"auc": [measure("auc", one.scores, one.member, list(chosen.keys[0]), 0) for one in chosen.runs]}
-    found = best.summary(chosen, measured)
+    found = best.summary(chosen, [one], {"auc": chosen.measured("auc", [one])})
     assert found["NR"]["auc"]["over_seeds"] is None and not found["differences"]
-    assert best.summary(best.choose([Made(one.scores, {}, one.member, {}, one.run)], list(NR)), {}) == {}
+    assert best.summary(best.choose([Made(one.scores, {}, one.member, {}, one.run)], list(NR)), [one], {}) == {}
 
 
 def test_claims_open_with_the_attackers_best_of_saved_results(made_up_run, made_up):

@@ -6,8 +6,7 @@ from xml.etree import ElementTree
 import pytest
 
 from evaluation import committed
-from evaluation.best import SETTINGS
-from evaluation.names import short
+from evaluation.names import SETTINGS, short
 
 TEXT = "{http://www.w3.org/2000/svg}text"
 

@@ -16,8 +16,8 @@ from common.metrics import auc, roc, tpr_at_fpr
 from common.paths import ORIGINAL, Layout, Version
 from data.splits import make_split, to_json
 from evaluation import claims, drawing, figures
-from evaluation.best import SETTINGS
-from evaluation.names import short
+from evaluation.evidence import read
+from evaluation.names import SETTINGS, short
 from evaluation.svg import svg
 from models.compression import paper_versions
 from models.run import Run, Settings
@@ -142,7 +142,8 @@ def test_rows_of_the_answer_show_mean_interval_and_seeds():
 
 def test_figures_of_a_run_show_its_scores(make_run):
     run, member = make_run()
-    nr, sr, mr = figures.roc_figure(run).axes
+    found = read(run)
+    nr, sr, mr = figures.roc_figure(found, None).axes
     assert set(labelled(nr)) == {"chance", *(f"{short(name)}, original" for name in figures.NR_CURVES)}
     assert set(labelled(sr)) == {"chance", figures.ALONE, "SR2 RF, pruned 90%"}
     assert set(labelled(mr)) == {"chance", figures.ALONE, "MR, pair, with", "MR, pair, without"}
@@ -150,7 +151,7 @@ def test_figures_of_a_run_show_its_scores(make_run):
     assert member.sum() == 67
     curve = lines(sr)["SR2 RF, pruned 90%"].get_ydata()
     np.testing.assert_array_equal(curve[~np.isnan(curve)], np.maximum(roc(scores, member)[1], 1 / 67))
-    (axes,) = figures.auc_figure(run).axes
+    (axes,) = figures.auc_figure(found, None).axes
     (bar,) = next(bars for bars in axes.containers if bars.get_label() == "SR2 RF")
     assert bar.get_x() + bar.get_width() == pytest.approx(100 * auc(scores, member))
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["original", "pruned 90%", "pair"]
@@ -159,14 +160,15 @@ def test_figures_of_a_run_show_its_scores(make_run):
 def test_the_attackers_best_stands_in_every_panel_and_in_the_bars(tmp_path, scored_run):
     run = scored_run(tmp_path, versions=(ORIGINAL, PRUNED, CLUSTERED))
     claims.main(["--run_dir", str(tmp_path), "--dataset_name", "digits"])
-    best = claims.judged(run)["best"]
-    nr, sr, mr = (labelled(axes) for axes in figures.roc_figure(run).axes)
+    both = read(run), claims.judged(run)
+    best, panels = both[1]["best"], figures.roc_figure(*both).axes
+    nr, sr, mr = map(labelled, panels)
     of = {setting: f"best {words}: {short(best['chosen'][0][setting]['attack'].removeprefix('MR of '))}"
           for setting, words in SETTINGS.items()}
     assert of["NR"] in nr and {of["NR"], of["SR"]} <= set(sr) and {of["NR"], of["MR"]} <= set(mr)
-    curve = lines(figures.roc_figure(run).axes[1])[of["SR"]]
+    curve = lines(panels[1])[of["SR"]]
     assert tuple(curve.get_color()) == (0, 0, 0)
-    rows = [tick.get_text() for tick in figures.auc_figure(run).axes[0].get_yticklabels()]
+    rows = [tick.get_text() for tick in figures.auc_figure(*both).axes[0].get_yticklabels()]
     assert rows[-3:] == [f"best {words}" for words in SETTINGS.values()]
 
 
@@ -180,18 +182,17 @@ def test_main_writes_png_files_of_a_moderate_size(make_run, tmp_path):
 
 
 def test_missing_settings_leave_their_panels_out(make_run, capsys):
-    (axes,) = figures.roc_figure(make_run(["NR"])[0]).axes
+    (axes,) = figures.roc_figure(read(make_run(["NR"])[0]), None).axes
     assert axes.get_title() == "NR: the original"
     out = capsys.readouterr().out.splitlines()
     assert len(out) == 3 and "python CompLeakNR.py" in out[0] and "python CompLeakSR.py" in out[1]
     assert "python -m attacks.mr" in out[2]
 
 
-def test_nothing_attacked_is_one_clear_error(make_run):
-    run, _ = make_run([])
-    for draw in (figures.roc_figure, figures.auc_figure):
-        with pytest.raises(CompLeakError, match="python CompLeakNR.py .*--original$"):
-            draw(run)
+def test_nothing_attacked_is_one_clear_error(make_run, tmp_path):
+    make_run([])
+    with pytest.raises(CompLeakError, match="python CompLeakNR.py .*--original$"):
+        figures.main(["--run_dir", str(tmp_path), "--dataset_name", "digits"])
 
 
 def test_scores_of_another_run_are_refused(make_run):
@@ -200,7 +201,7 @@ def test_scores_of_another_run_are_refused(make_run):
     save_arrays(run.layout.result(PRUNED, "SR_scores.npz"), {"setting": "SR"}, index=np.sort(
         run.split.target.evaluation), member=member, **as_arrays({"SR2 (RF)": Scored(scores, scores > 0.5, scores)}))
     with pytest.raises(CompLeakError, match="not made together with SR.json"):
-        figures.roc_figure(run)
+        read(run)
 
 
 def test_visible_points_lie_on_the_curve_and_near_every_point_of_it():

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from attacks.results import Results
-from attacks.saved import attack_scores, read_results
 from common.errors import UsageError
 from common.files import save_arrays, write_json
 from common.paths import ORIGINAL, Layout, Version
 from data import cache, sets
 from evaluation import exposed, report, report_parts
+from evaluation.evidence import read
 from models.compression import paper_versions
 from models.run import Run
 
@@ -110,9 +110,9 @@ def test_the_most_exposed_members_come_with_picture_class_and_shares(one):
     head, *rows = page.table(EXPOSED)
     assert head == ["member", "original", "pruned 90%", "4 centroids"] and len(rows) == 12
     data = sets.load("digits", image_size=8)
-    index, member, found = attack_scores(run, ORIGINAL, "NR", ["RMIA"])
-    best = max(found["RMIA"][member])
-    share = 100 * (found["RMIA"][~member] >= best).mean()
+    index, member, found = Results(run, ORIGINAL, "NR").scored(["RMIA"])
+    scores = found["RMIA"].scores
+    share = 100 * (scores[~member] >= max(scores[member])).mean()
     assert share < 1 and rows[0][1] == f"{share:.2f}"
     members = set(index[member].tolist())
     for row in rows:
@@ -131,7 +131,7 @@ def test_members_are_named_as_tied_and_not_shown_by_an_attack_at_chance(tmp_path
         run.layout.result(ORIGINAL, "NR.json").unlink()
         found = {name: (changed.get(name, one.scores), one.decisions) for name, one in scored.items()}
         made_up.scores(run, ORIGINAL, "NR", found)
-        return exposed.shown(run, read_results(run, "NR"), None)
+        return exposed.shown(read(run), None)
 
     tied = np.where(member & (np.cumsum(member) <= 40), 1e6, scored["RMIA"].scores)
     assert "40 members tie at the lowest score shown, of which the first 12 by index" in attacked(RMIA=tied)["notes"][1]
@@ -188,7 +188,7 @@ def test_several_seeds_show_mean_spread_and_points(tmp_path, scored_run):
 
 def test_the_seeds_show_samia_where_a_run_has_it(tmp_path, scored_run, made_up):
     run = scored_run(tmp_path, versions=SOME)
-    assert "SAMIA, original" not in report_parts.main_rows(run)
+    assert "SAMIA, original" not in report_parts.main_rows(read(run))
     _, _, scored = Results(run, ORIGINAL, "NR").scored(nr(run))
     for world in run.split.worlds:
         index, meta = np.sort(world.evaluation), run.queries(ORIGINAL, world.name).meta
@@ -197,7 +197,7 @@ def test_the_seeds_show_samia_where_a_run_has_it(tmp_path, scored_run, made_up):
     run = Run(run.layout)
     scored = {"SAMIA": scored["RMIA"], **scored}
     made_up.scores(run, ORIGINAL, "NR", {name: (one.scores, one.decisions) for name, one in scored.items()})
-    rows = report_parts.main_rows(run)
+    rows = report_parts.main_rows(read(run))
     assert rows["SAMIA, original"] == nr(run)["SAMIA"] and "SAMIA, pruned 90%" not in rows
     assert rows["SAMIA, original"]["auc"] == rows["RMIA, original"]["auc"]
 

@@ -7,13 +7,14 @@ import pandas as pd
 import pytest
 
 from attacks import nr, results
-from attacks.saved import context_of
+from attacks.saved import context_of, read_configs, read_multi
 from common.errors import CompLeakError
 from common.files import read_json, write_json
 from common.metrics import auc
 from common.paths import ORIGINAL, Layout, Version
 from data.splits import make_split, to_json
 from evaluation import tables, writing
+from evaluation.evidence import read
 from evaluation.names import short
 from models.compression import paper_versions
 from models.run import Run, Settings
@@ -82,7 +83,7 @@ def make_run(made_up, train, tmp_path):
 
 
 def built(run):
-    return {table.name: table for table in tables.build(run)}
+    return {table.name: table for table in tables.build(read(run), read_configs(run))}
 
 
 def run_main(run):
@@ -175,7 +176,7 @@ def test_mr_stands_beside_sr2_of_its_group_and_rmia(make_run):
         ("NR original", "RMIA")]
     multi = saved_attacks(run, ORIGINAL, "MR")
     assert list(frame["auc"])[:2] == [metrics["auc"] for metrics in multi.values()]
-    shown = tables.mr_table(run)
+    shown = tables.mr_table(read(run))
     assert list(shown.columns) == ["group", "setting", "attack", *tables.RATES.values()]
     assert shown["AUC (%)"][0].startswith(f"{100 * frame['auc'][0]:.2f} [")
 
@@ -185,12 +186,12 @@ def test_tables_for_the_notebook_are_those_of_the_files(make_run):
     made = built(run)
     pd.testing.assert_frame_equal(tables.models_table(run), made["models"].blocks["Models"])
     for name, table in (("C1", tables.nr_table), ("C2", tables.sr_table), ("C3", tables.mr_table)):
-        pd.testing.assert_frame_equal(table(run), tables.readable(made[name].frame))
+        pd.testing.assert_frame_equal(table(read(run)), tables.readable(made[name].frame))
 
 
 def test_tables_of_attacks_that_have_not_been_run_are_empty(make_run, capsys):
     run = make_run([], multi=False)
-    assert tables.nr_table(run).empty and tables.sr_table(run).empty
+    assert tables.nr_table(read(run)).empty and tables.sr_table(read(run)).empty
     assert "python CompLeakNR.py" in capsys.readouterr().out
 
 
@@ -245,9 +246,9 @@ def test_missing_versions_are_named_with_their_commands(make_run, tmp_path, caps
         assert line.startswith(f"{setting} lacks pruning_0.6, pruning_0.7, pruning_0.8, quantization_int8, ")
         assert (f"python CompLeak{setting}.py {flags}{pair} --compress --compress_name pruning "
                 "--compress_degree 0.6 0.7 0.8;") in line
-    assert lines[3].startswith("C3 is left out") and lines[3].endswith(f"run python -m attacks.mr {flags}")
+    assert lines[3].startswith("MR is left out") and lines[3].endswith(f"run python -m attacks.mr {flags}")
     with pytest.raises(CompLeakError, match="python -m attacks.mr"):
-        tables.mr_table(run)
+        read_multi(run)
 
 
 @pytest.fixture(params=["trained and asked again", "trained again"])
