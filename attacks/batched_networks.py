@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from joblib import cpu_count
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from attacks.networks import one_thread
 
@@ -35,13 +34,13 @@ class Job:
     order: int
 
 
-def train_and_score(jobs, name=None, epochs=EPOCHS):
+def train_and_score(jobs, epochs=EPOCHS):
     """Log-odds of membership from each job's network: d → 64 → 64 → 1 with GELU, trained by AdamW on cross-entropy.
 
     Features are standardised by the training rows. The rate falls from 3e-3 by a cosine over the epochs; weight decay
     1e-2, 256 rows a step. What a job gets does not depend on its neighbours but for rounding.
 
-    Args: jobs, a list of Job; name of the progress bar, or None for no bar; epochs int.
+    Args: jobs, a list of Job; epochs int.
     Returns: list of [m] float64, one for each job.
     """
     shape = [(job.features.shape[1], len(job.rows)) for job in jobs]
@@ -50,9 +49,8 @@ def train_and_score(jobs, name=None, epochs=EPOCHS):
     results = [None] * len(jobs)
     with one_thread(), ThreadPoolExecutor(cpu_count()) as pool:
         found = pool.map(lambda part: _train([jobs[place] for place in part], epochs), parts)
-        bar = tqdm(zip(parts, found, strict=True), name, len(parts), unit="part", disable=name is None)
         try:
-            for part, scores in bar:
+            for part, scores in zip(parts, found, strict=True):
                 for place, score in zip(part, scores, strict=True):
                     results[place] = score
         finally:

@@ -1,11 +1,18 @@
-"""`confidence` and `calibrated` as attacks: one learner on what a setting's versions say of a point."""
+"""`confidence` and `calibrated`: one learner on what the versions that a setting allows say of a point.
+
+`confidence` sees φ of each version (attacks/signals.py), `calibrated` also each version's reference r: how sure models
+that did not train on the point are of its label (difficulty calibration). Learner and knowledge are the same in NR, SR
+and MR, so that only the published versions differ. The control for more queries has fixed views of one model (its
+mirror image, shifts by a pixel) in the versions' place.
+Source of the calibration: Watson et al., ICLR 2022, section 3; of several versions together: this project.
+"""
 from typing import NamedTuple
 
 import numpy as np
 
-from attacks.attack import FITTED, REFERENCE, Scored
+from attacks.attack import FITTED, REFERENCE, Attack, Scored
 from attacks.classifiers import equal_rows
-from attacks.games import asked, has_references
+from attacks.games import asked, has_references, signals_of
 from attacks.learners import learn
 from common.seeds import derive_seed
 
@@ -21,6 +28,17 @@ class Rows(NamedTuple):
     member: np.ndarray
     groups: np.ndarray | None
     twins: np.ndarray | None
+
+
+def attack(name, versions_of, **entry):
+    """The learned Attack of NR or SR; versions_of: what the attack sees → its `inputs.Attacked` versions, in order."""
+
+    def run(seen, context):
+        versions = versions_of(seen)
+        signals = [signals_of(version, context.seed) for version in versions]
+        return run_learned(name, signals, rows_of(versions[-1]), context)
+
+    return Attack(name, run, knowledge=KNOWLEDGE[name], short=name, **entry)
 
 
 def possible(attacked):
@@ -44,21 +62,18 @@ def _twins(attacked):
     return first[same] if len(first) < len(same) else None
 
 
-def run_learned(name, signals, select, rows, context):
+def run_learned(name, signals, rows, context):
     """The Scored of one learned attack, probabilities, a member above 0.5; its notes name the kind and the areas.
 
-    name: CONFIDENCE or CALIBRATED · signals: {version: `games.Signals`} · select: (phi, reference or None), each
-    {version: [n]} → the features [n, d] that the setting allows, of attacks/calibrated.py · rows: the shadows' Rows.
+    signals: the `games.Signals` of the versions or views that the setting allows; rows: the shadows' Rows.
     """
-    shadow, target = (_features(name, {version: side(one) for version, one in signals.items()}, select)
-                      for side in (lambda one: one.shadows, lambda one: one.target))
-    found = learn({name: shadow}, rows.member, {name: target}, derive_seed(context.seed, "learner"), rows.groups,
-                  twins=rows.twins)[name]
+    shadow, target = (features(name, sides) for sides in zip(*((one.shadows, one.target) for one in signals),
+                                                             strict=True))
+    found = learn(shadow, rows.member, target, derive_seed(context.seed, "learner"), rows.groups, rows.twins)
     return Scored(found.target, found.target > 0.5, found.shadow, notes={"kind": found.kind, "areas": found.areas})
 
 
-def _features(name, sides, select):
-    phi = {version: side.phi for version, side in sides.items()}
-    if name == CONFIDENCE:
-        return select(phi, None)
-    return select(phi, {version: side.reference for version, side in sides.items()})
+def features(name, sides):
+    """φ of all k versions, then for `calibrated` r of all: [n, k] or [n, 2k] from k `games.Side`."""
+    references = [side.reference for side in sides] if name == CALIBRATED else []
+    return np.column_stack([side.phi for side in sides] + references)

@@ -1,6 +1,7 @@
 """One learner for every setting: its kinds are compared on the shadow alone, and the best one goes to the target."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class Learned:
-    """One feature set's outcome; scores are probabilities of membership, said to be a member above 0.5.
+    """What `learn` gives; scores are probabilities of membership, said to be a member above 0.5.
 
     kind: the chosen one · areas: {kind: its cross-fitted AUC on the shadow, a fraction} · shadow [n] cross-fitted
     scores · target [m] scores after fitting on all shadow rows.
@@ -31,49 +32,39 @@ class Learned:
     target: np.ndarray
 
 
-def learn(shadow_sets, member, target_sets, seed, groups=None, kinds=KINDS, name=None, twins=None):
-    """Fit every feature set on the shadow's rows, choose each one's kind there, and score the target with it.
+def learn(shadow, member, target, seed, groups=None, twins=None, kinds=KINDS):
+    """Fit every kind on the shadows' rows, choose one there, and score the target with it.
 
-    "nets": five networks of 64–64 GELU units, their log-odds averaged; those of all folds and sets train side by side.
+    "nets": five networks of 64–64 GELU units, their log-odds averaged; those of all folds train side by side.
     "logistic" and "forest": attacks/classifiers.py; a forest of one shadow is judged out of bag, which costs one fit
-    where folds cost six. Folds and seeds depend on `seed`, `member`, `groups` and `twins` alone, so a set's scores do
-    not depend on which others are learned with it, and sets are compared on equal terms.
+    where folds cost six. Folds and seeds depend on `seed`, `member`, `groups` and `twins` alone, so features are
+    compared on equal terms.
 
-    Args: shadow_sets {name: [n,d]}, the rows of all shadows; member [n] bool of the shadows; target_sets {name:
-        [m,d]} of the same names and columns, any rows; seed int; groups [n] int, the shadow of each row where there
-        are several, else None; kinds, a sequence of those to compare; name of the progress bar, or None for no bar;
-        twins [n] int or None, without groups: rows of equal pictures share a number, and none judges another.
-    Returns: {name: Learned}.
-    Raises: CompLeakError for an unknown kind, features that are not finite, or folds that cannot be made.
+    Args: shadow [n,d], the rows of all shadows; member [n] bool; target [m,d]; seed int; groups [n] int, the shadow of
+        each row where there are several, else None; twins [n] int or None, without groups: rows of equal pictures share
+        a number, and none judges another; kinds, a sequence of those to compare.
+    Returns: Learned.
+    Raises: CompLeakError for features that are not finite, or folds that cannot be made.
     Source: Wolpert, Neural Networks 1992, for scores from fits that did not see the row.
     """
-    unknown = [kind for kind in kinds if kind not in KINDS]
-    if unknown or not kinds:
-        raise CompLeakError(f"no learner {', '.join(unknown) or 'is named'}: choose among {', '.join(KINDS)}")
     assert groups is None or twins is None, "groups already keep a shadow's rows together"
-    kinds, member = [kind for kind in KINDS if kind in kinds], np.asarray(member).astype(bool)
-    sets = {key: (_checked(rows, key, len(member)), _checked(target_sets[key], key)) for key, rows in
-            shadow_sets.items()}
+    member = np.asarray(member).astype(bool)
+    shadow, target = _checked(shadow, len(member)), _checked(target)
     left_out = LeftOut(fold_of_rows(member, derive_seed(seed, "folds"), twins if groups is None else groups),
                        groups is not None, twins)
-    found = {kind: FITTERS[kind](sets, member, left_out, seed, name) for kind in kinds}
-    return {key: _chosen({kind: found[kind][key] for kind in kinds}, member) for key in sets}
+    scores = {kind: FITTERS[kind](shadow, target, member, left_out, seed) for kind in KINDS if kind in kinds}
+    areas = {kind: auc(of_shadow, member) for kind, (of_shadow, _) in scores.items()}
+    kind = max(areas, key=areas.get)  # the first of several
+    return Learned(kind, areas, *scores[kind])
 
 
-def _checked(features, key, rows=None):
+def _checked(features, rows=None):
     features = np.asarray(features)
     assert features.ndim == 2 and rows in (None, len(features)), "a row of features for each point"
     if not np.isfinite(features).all():
-        raise CompLeakError(f"features of {key} are not finite in {int((~np.isfinite(features)).any(1).sum())} of "
+        raise CompLeakError(f"features are not finite in {int((~np.isfinite(features)).any(1).sum())} of "
                             f"{len(features)} rows")
     return features
-
-
-def _chosen(scores, member):
-    """The kind of highest AUC on the shadow, the first if several. scores {kind: (shadow [n], target [m])}."""
-    areas = {kind: auc(shadow, member) for kind, (shadow, _) in scores.items()}
-    kind = max(areas, key=areas.get)
-    return Learned(kind, areas, *scores[kind])
 
 
 def fold_of_rows(member, seed, groups=None, folds=FOLDS):
@@ -116,19 +107,17 @@ class LeftOut(NamedTuple):
     twins: np.ndarray | None
 
 
-def _nets(sets, member, left_out, seed, name):
-    """{key: (shadow [n] cross-fitted, target [m])} of averaged networks, every one of them trained at once."""
+def _nets(shadow, target, member, left_out, seed):
+    """(shadow [n] cross-fitted, target [m]) of averaged networks, every one of them trained at once."""
     fold = left_out.fold
     parts = [*range(fold.max() + 1), None]
     jobs = [Job(shadow, member, np.flatnonzero(fold != part) if part is not None else np.arange(len(member)),
                 shadow[fold == part] if part is not None else target,
                 derive_seed(seed, "weights", part, net), derive_seed(seed, "order", part, net))
-            for shadow, target in sets.values() for part in parts for net in range(NETS)]
-    scores, found = iter(train_and_score(jobs, name)), {}
-    for key in sets:
-        means = [expit(np.mean([next(scores) for _ in range(NETS)], axis=0)) for _ in parts]
-        found[key] = _joined(means[:-1], fold), means[-1]
-    return found
+            for part in parts for net in range(NETS)]
+    scores = iter(train_and_score(jobs))
+    means = [expit(np.mean([next(scores) for _ in range(NETS)], axis=0)) for _ in parts]
+    return _joined(means[:-1], fold), means[-1]
 
 
 def _joined(parts, fold):
@@ -139,33 +128,27 @@ def _joined(parts, fold):
     return scores
 
 
-def _classifier(fit):
-    """The same for a classifier. fit: (features, member, seed) -> Classifier."""
-
-    def fitted(sets, member, left_out, seed, name):
-        fold, forest, found = left_out.fold, derive_seed(seed, "forest"), {}
-        for key, (shadow, target) in sets.items():
-            parts = [fit(shadow[fold != part], member[fold != part], forest).score(shadow[fold == part])
-                     for part in range(fold.max() + 1)]
-            found[key] = _joined(parts, fold), fit(shadow, member, forest).score(target)
-        return found
-
-    return fitted
+def _by_folds(fit, shadow, target, member, fold):
+    """The same for a classifier. fit: (features, member) -> Classifier."""
+    parts = [fit(shadow[fold != part], member[fold != part]).score(shadow[fold == part])
+             for part in range(fold.max() + 1)]
+    return _joined(parts, fold), fit(shadow, member).score(target)
 
 
-def _forest(sets, member, left_out, seed, name):
+def _logistic(shadow, target, member, left_out, seed):
+    return _by_folds(fit_logistic, shadow, target, member, left_out.fold)
+
+
+def _forest(shadow, target, member, left_out, seed):
     """The same for a forest: with one shadow the trees that did not see a row score it, else it is fitted by fold."""
-    by_fold, found = _classifier(fit_forest), {}
-    if left_out.shadows:
-        return by_fold(sets, member, left_out, seed, name)
-    for key, (shadow, target) in sets.items():
-        forest = fit_forest(shadow, member, derive_seed(seed, "forest"))
+    fit = partial(fit_forest, seed=derive_seed(seed, "forest"))
+    if not left_out.shadows:
+        forest = fit(shadow, member)
         try:
-            found[key] = forest.score_out_of_bag(left_out.twins), forest.score(target)
+            return forest.score_out_of_bag(left_out.twins), forest.score(target)
         except CompLeakError:  # a model with few different answers: a row's twins are in every tree's sample
-            found |= by_fold({key: (shadow, target)}, member, left_out, seed, name)
-    return found
+            pass
+    return _by_folds(fit, shadow, target, member, left_out.fold)
 
 
-FITTERS = {"nets": _nets, "logistic": _classifier(lambda features, member, seed: fit_logistic(features, member)),
-           "forest": _forest}
+FITTERS = {"nets": _nets, "logistic": _logistic, "forest": _forest}

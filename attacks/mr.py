@@ -7,7 +7,6 @@ from tqdm import tqdm
 from attacks import learned, nr, sr, train_based, twice
 from attacks.arguments import attack_context, open_run
 from attacks.attack import FITTED, Attack
-from attacks.calibrated import WITH, WITHOUT, mr_sets
 from attacks.games import signals_of
 from attacks.groups import run_groups
 from attacks.inputs import identities, need_shadows, read_version
@@ -24,6 +23,7 @@ from models.compression import is_control
 from models.protocol import INT8
 from models.record import say_at_chance
 
+WITH, WITHOUT = "with the original", "without the original"
 # {what the attacker knows: (setting, attack) that gives each version's member probability}
 AGGREGATED = {WITH: ("SR", sr.AGGREGATED), WITHOUT: ("NR", train_based.AGGREGATED)}
 # Control: every column is the original's, so what is left is what the network and SR's features do for one model.
@@ -38,11 +38,9 @@ ON_VIEWS = {f"{name} on views": name for name in learned.KNOWLEDGE}
 
 
 class Seen(NamedTuple):
-    """What a learned attack sees of a group: its versions, {version: `games.Signals`}, and the shadows' rows."""
+    """What a learned attack sees: the `games.Signals` of its versions or views, and the shadows' rows."""
 
-    group: str
-    versions: list
-    signals: dict
+    signals: list
     rows: learned.Rows
 
 
@@ -52,15 +50,9 @@ def attack_of(name):
     if row in COLUMNS:
         choices = ("best_attack_epoch", "in_sample_forests", "plain_inputs", "int8_shadow")
         return Attack(name, network_attack, FITTED, short=short, choices=choices[:3] if row == REPEATED else choices)
-    method, knows = (ON_VIEWS[row], WITH) if row in ON_VIEWS else LEARNED[row]
-
-    def run(seen, context):
-        def select(phi, *reference):
-            return mr_sets(phi, ORIGINAL, {seen.group: seen.versions}, *reference)[f"{seen.group}, {knows}"]
-
-        return learned.run_learned(method, seen.signals, select, seen.rows, context)
-
-    return Attack(name, run, knowledge=learned.KNOWLEDGE[method], short=short)
+    method = ON_VIEWS[row] if row in ON_VIEWS else LEARNED[row][0]
+    return Attack(name, lambda seen, context: learned.run_learned(method, *seen, context),
+                  knowledge=learned.KNOWLEDGE[method], short=short)
 
 
 def columns_of(versions, row):
@@ -136,8 +128,12 @@ def attack_groups(run, context, groups=None, shadow_num=None, rows=(*ROWS, *ON_V
     for group, versions in tqdm(groups.items(), desc="MR's inputs"):
         for row in _possible(rows, group, versions, read):
             name = f"{group}, {row}"
-            seen = _group(run, name, versions, row, read, replaced, context, shadow_num) if row in COLUMNS else Seen(
-                group, read.views[:len(versions)] if row in ON_VIEWS else versions, read.signals, read.rows)
+            if row in COLUMNS:
+                seen = _group(run, name, versions, row, read, replaced, context, shadow_num)
+            else:
+                several = read.views[:len(versions)] if row in ON_VIEWS else versions
+                first = [] if row in LEARNED and LEARNED[row][1] == WITHOUT else [ORIGINAL]
+                seen = Seen([read.signals[version] for version in (*first, *several)], read.rows)
             jobs[name] = attack_of(name), made_from(run, versions, row, context, shadow_num), seen
     with locked(run.layout.result(ORIGINAL, "MR.json")):
         results = Results(run, ORIGINAL, "MR")

@@ -1,25 +1,13 @@
 """No reference: the attacks on one version by itself, each fitted on the shadows' same version."""
 from attacks import learned, metric_based, rmia_game, samia, train_based, twice
-from attacks.attack import Attack
-from attacks.calibrated import nr_sets
-from attacks.games import signals_of
 from attacks.inputs import identities, read_version
 from attacks.results import Results
 from common.files import locked
 
-
-def _learned(name):
-    def run(attacked, context):
-        signals = {attacked.version: signals_of(attacked, context.seed)}
-        return learned.run_learned(name, signals, lambda *both: nr_sets(*both)[attacked.version],
-                                   learned.rows_of(attacked), context)
-
-    return Attack(name, run, knowledge=learned.KNOWLEDGE[name], short=name)
-
-
 # The paper's six in its order, what is reported beside them, and the controls of SR's features.
-ATTACKS = {attack.name: attack for attack in (samia.ATTACK, *metric_based.ATTACKS, *train_based.ATTACKS,
-                                              *rmia_game.ATTACKS, *map(_learned, learned.KNOWLEDGE), *twice.ATTACKS)}
+ATTACKS = {attack.name: attack for attack in (
+    samia.ATTACK, *metric_based.ATTACKS, *train_based.ATTACKS, *rmia_game.ATTACKS,
+    *(learned.attack(name, lambda attacked: [attacked]) for name in learned.KNOWLEDGE), *twice.ATTACKS)}
 
 
 def possible(attacked):

@@ -5,10 +5,8 @@ import numpy as np
 
 from attacks import learned, nr, train_based, twice
 from attacks.attack import FITTED, NONE, Attack, Scored
-from attacks.calibrated import sr_sets
 from attacks.classifiers import FITS
 from attacks.features import sr_features
-from attacks.games import signals_of
 from attacks.inputs import Attacked, check_pair, identities, need_shadows, read_version
 from attacks.loss_change import loss_difference, loss_ratio
 from attacks.metric_based import fit_threshold
@@ -44,16 +42,6 @@ def _features(original, compressed, labelled):
     return sr_features(original.logits, compressed.logits, original.labels, labelled)
 
 
-def _learned(name):
-    def run(pair, context):
-        signals = {each.version: signals_of(each, context.seed) for each in pair}
-        return learned.run_learned(name, signals, lambda phi, *of: sr_sets(phi, pair.original.version,
-                                                                           *of)[pair.compressed.version],
-                                   learned.rows_of(pair.compressed), context)
-
-    return Attack(name, run, knowledge=learned.KNOWLEDGE[name], family=name, short=name)
-
-
 def _change(name, score):
     """score: (original losses, compressed losses), nats → [m], high for members; the cut alone comes from shadows."""
 
@@ -66,7 +54,8 @@ def _change(name, score):
 
 
 ATTACKS = {attack.name: attack for attack in (
-    *(_attack(number, kind) for number in (1, 2) for kind in FITS), *map(_learned, learned.KNOWLEDGE),
+    *(_attack(number, kind) for number in (1, 2) for kind in FITS),
+    *(learned.attack(name, lambda pair: pair, family=name) for name in learned.KNOWLEDGE),
     _change("difference", loss_difference), _change("ratio", loss_ratio))}
 
 

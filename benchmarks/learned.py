@@ -2,11 +2,10 @@
 import tempfile
 from pathlib import Path
 
-from attacks.calibrated import mr_sets, nr_sets, sr_sets
 from attacks.games import signals_of
 from attacks.groups import paper_groups
 from attacks.inputs import read_version
-from attacks.learned import rows_of
+from attacks.learned import KNOWLEDGE, features, rows_of
 from attacks.learners import learn
 from benchmarks.common import Row, command, seconds
 from benchmarks.made_up import write_run
@@ -25,15 +24,11 @@ def learned_sets(layout):
     for version in versions:
         attacked = read_version(Run(layout), version)
         signals[version] = signals_of(attacked, 0)
-    groups, found = paper_groups(), []
-    for known in (False, True):
-        sides = []
-        for side in ("shadows", "target"):
-            phi = {version: getattr(one, side).phi for version, one in signals.items()}
-            reference = {version: getattr(one, side).reference for version, one in signals.items()} if known else None
-            sides.append([*nr_sets(phi, reference).values(), *sr_sets(phi, ORIGINAL, reference).values(),
-                          *mr_sets(phi, ORIGINAL, groups, reference).values()])
-        found += zip(*sides, strict=True)
+    groups = paper_groups().values()
+    seen = [*([version] for version in versions), *([ORIGINAL, version] for version in versions[1:]),
+            *([ORIGINAL, *group] for group in groups), *groups]
+    found = [[features(name, [getattr(signals[version], side) for version in some]) for side in ("shadows", "target")]
+             for name in KNOWLEDGE for some in seen]
     return found, rows_of(attacked)
 
 
@@ -44,7 +39,7 @@ def measure(device, scored=10_000):
 
     def networks():
         for shadow, target in sets:  # one attack after the other: that is how NR, SR and MR ask
-            learn({"one": shadow}, rows.member, {"one": target}, 0, rows.groups, ["nets"], twins=rows.twins)
+            learn(shadow, rows.member, target, 0, rows.groups, rows.twins, ["nets"])
 
     taken = seconds(networks)
     return (f"{taken:.0f} s ({len(sets)} attacks, {taken / len(sets):.1f} s each)", taken <= GOAL, {"all_s": taken},

@@ -1,53 +1,14 @@
-"""attacks/calibrated.py, and the whole way from logits of several worlds to scores on the target."""
+"""confidence and calibrated: the whole way from logits of several worlds to scores on the target."""
 
 import numpy as np
 import pytest
 
 from attacks import classifiers
-from attacks.calibrated import features, mr_sets, nr_sets, sr_sets
+from attacks.games import Side
+from attacks.learned import CALIBRATED, CONFIDENCE, features
 from attacks.learners import learn
 from attacks.signals import draw_references, label_gap, out_references, reference_mean
-from common.errors import CompLeakError
 from common.metrics import auc
-
-PHI = {name: np.arange(3.0) + 10 * place for place, name in enumerate(("original", "a", "b"))}
-REFERENCE = {name: values + 100 for name, values in PHI.items()}
-
-
-def loop(versions, reference):
-    """The feature rows, one number after the other."""
-    rows = []
-    for i in range(3):
-        row = [PHI[version][i] for version in versions]
-        rows.append(row + ([REFERENCE[version][i] for version in versions] if reference else []))
-    return rows
-
-
-@pytest.mark.parametrize("reference", [None, REFERENCE])
-def test_each_setting_sees_its_versions_and_nothing_else(reference):
-    nr, sr = nr_sets(PHI, reference), sr_sets(PHI, "original", reference)
-    mr = mr_sets(PHI, "original", {"pair": ["b", "a"], "one": ["b"]}, reference)
-    expected = {version: [version] for version in PHI}
-    assert list(nr) == list(expected) and list(sr) == ["a", "b"]
-    for version in PHI:
-        np.testing.assert_array_equal(nr[version], loop([version], reference))
-    for version in sr:
-        np.testing.assert_array_equal(sr[version], loop(["original", version], reference))
-    assert {name: found.tolist() for name, found in mr.items()} == {
-        "pair, with the original": loop(["original", "b", "a"], reference),
-        "pair, without the original": loop(["b", "a"], reference),
-        "one, with the original": loop(["original", "b"], reference),
-        "one, without the original": loop(["b"], reference)}
-
-
-def test_views_are_columns_like_versions_and_lacking_versions_are_named():
-    views, references = np.arange(6.0).reshape(3, 2), np.arange(6.0).reshape(3, 2) + 50
-    np.testing.assert_array_equal(features(views, references), [[0, 1, 50, 51], [2, 3, 52, 53], [4, 5, 54, 55]])
-    np.testing.assert_array_equal(features(views), views)
-    with pytest.raises(CompLeakError, match="no answers of c among original, a, b"):
-        mr_sets(PHI, "original", {"pair": ["a", "c"]})
-    with pytest.raises(CompLeakError, match="no answers of whole"):
-        sr_sets(PHI, "whole")
 
 
 def worlds(leak=1.2, points=900, versions=3, shadows=2, seed=0):
@@ -71,7 +32,7 @@ def worlds(leak=1.2, points=900, versions=3, shadows=2, seed=0):
 
 
 def signals(world, drawn_like=None, flip=False):
-    """φ and reference of each version for one world's player, and how many references each point had."""
+    """[Side of each version] for one world's player, and how many references each point had."""
     player, logits, labels, trained = world
     if flip:
         trained = trained.copy()
@@ -80,27 +41,26 @@ def signals(world, drawn_like=None, flip=False):
     if drawn_like is not None:
         usable = draw_references(usable, drawn_like, seed=9)
     gaps = np.array([[label_gap(rows, labels) for rows in of_world] for of_world in logits])
-    reference = {version: reference_mean(gaps[:, version].T, usable) for version in range(gaps.shape[1])}
-    return dict(enumerate(gaps[player])), reference, usable.sum(1)
+    return [Side(gaps[player, version], reference_mean(gaps[:, version].T, usable))
+            for version in range(gaps.shape[1])], usable.sum(1)
 
 
 def attack(made, kinds, flip=False, swap=False, drawn=True):
     """{(attack, setting): Learned} on the target, fitted on all shadows; the target's flags go in only if flipped."""
     target, *shadows = made
     games = [signals(world, flip=flip) for world in shadows]
-    counts = np.concatenate([count for _, _, count in games])
-    own = signals(target, counts if drawn else None, flip=flip)
+    counts = np.concatenate([count for _, count in games])
+    own, _ = signals(target, counts if drawn else None, flip=flip)
     member = np.concatenate([trained[:, player] for player, _, _, trained in shadows]) ^ swap
     groups = np.repeat(np.arange(len(shadows)), [len(labels) for _, _, labels, _ in shadows])
 
-    def sets(phi, reference):
-        return {("calibrated", "NR"): nr_sets(phi, reference)[0], ("confidence", "NR"): nr_sets(phi)[0],
-                ("calibrated", "SR"): sr_sets(phi, 0, reference)[1],
-                ("calibrated", "MR"): mr_sets(phi, 0, {"two": [1, 2]}, reference)["two, with the original"]}
-
-    each = [sets(phi, reference) for phi, reference, _ in games]
-    return learn({key: np.concatenate([one[key] for one in each]) for key in each[0]}, member,
-                 sets(*own[:2]), 0, groups, kinds)
+    found = {}
+    for name, setting, seen in ((CALIBRATED, "NR", [0]), (CONFIDENCE, "NR", [0]), (CALIBRATED, "SR", [0, 1]),
+                                (CALIBRATED, "MR", [0, 1, 2])):
+        shadow = np.concatenate([features(name, [sides[version] for version in seen]) for sides, _ in games])
+        found[name, setting] = learn(shadow, member, features(name, [own[version] for version in seen]), 0, groups,
+                                     kinds=kinds)
+    return found
 
 
 @pytest.fixture(autouse=True)

@@ -67,12 +67,12 @@ def test_scores_equal_one_refit_after_the_other():
     for kind, groups, folds, fit in (("logistic", None, parts, classifiers.fit_logistic),
                                      ("forest", shadows, by_shadow,
                                       lambda rows, flags: classifiers.fit_forest(rows, flags, forest))):
-        found = learn({"a": features}, member, {"a": target}, 4, groups, kinds=[kind])["a"]
+        found = learn(features, member, target, 4, groups, kinds=[kind])
         for rest, out in folds:
             np.testing.assert_array_equal(found.shadow[out], fit(features[rest], member[rest]).score(features[out]))
         np.testing.assert_array_equal(found.target, fit(features, member).score(target))
         assert found.areas == {kind: auc(found.shadow, member)}
-    found = learn({"a": features}, member, {"a": target}, 4, kinds=["nets"])["a"]
+    found = learn(features, member, target, 4, kinds=["nets"])
     for place, rest, scored in ((3, *parts[3]), (None, np.ones(300, bool), None)):
         asked = target if scored is None else features[scored]
         each = [train_and_score([Job(features, member, np.flatnonzero(rest), asked, derive_seed(4, "weights", place, i),
@@ -85,10 +85,10 @@ def test_a_forest_of_one_shadow_is_judged_out_of_bag_and_twins_never_judge_each_
     monkeypatch.setattr(classifiers, "TREES", 150)  # or a pair of twins might be in every tree's sample
     features, member = drawn()
     whole = classifiers.fit_forest(features, member, derive_seed(4, "forest"))
-    found = learn({"a": features}, member, {"a": features}, 4, kinds=["forest"])["a"]
+    found = learn(features, member, features, 4, kinds=["forest"])
     np.testing.assert_array_equal(found.shadow, whole.score_out_of_bag())
     twins = np.arange(300) // 2 * 2
-    found = learn({"a": features}, member, {"a": features}, 4, kinds=["forest"], twins=twins)["a"]
+    found = learn(features, member, features, 4, twins=twins, kinds=["forest"])
     np.testing.assert_array_equal(found.shadow, whole.score_out_of_bag(twins))
     assert (found.shadow != whole.score_out_of_bag()).any()
 
@@ -97,24 +97,13 @@ def test_no_two_networks_share_a_seed(monkeypatch):
     features, member = drawn()
     seen = []
 
-    def scores(jobs, name):
+    def scores(jobs):
         seen.extend(seed for job in jobs for seed in (job.weights, job.order))
         return [np.zeros(len(job.scored)) for job in jobs]
 
     monkeypatch.setattr(learners, "train_and_score", scores)
-    learn({"a": features}, member, {"a": features}, 4, kinds=["nets"])
+    learn(features, member, features, 4, kinds=["nets"])
     assert len(seen) == len(set(seen)) == 2 * NETS * 6
-
-
-def test_a_sets_scores_do_not_depend_on_the_others():
-    features, member = drawn()
-    other, _ = drawn(d=2, seed=5)
-    wide, _ = drawn(d=4, seed=6)
-    alone = learn({"a": features}, member, {"a": features[:20]}, 0)["a"]
-    among = learn({"x": other, "a": features, "w": wide}, member, {"x": other, "a": features[:20], "w": wide}, 0)["a"]
-    assert among.kind == alone.kind and len(among.target) == 20
-    np.testing.assert_allclose(among.shadow, alone.shadow, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(among.target, alone.target, rtol=1e-4, atol=1e-4)
 
 
 def test_the_kind_is_the_best_on_the_shadow_and_the_first_of_equals(monkeypatch):
@@ -123,11 +112,11 @@ def test_the_kind_is_the_best_on_the_shadow_and_the_first_of_equals(monkeypatch)
 
     def gives(of_kind):
         scores = {kind: (of_kind.get(kind, bad), np.full(3, KINDS.index(kind))) for kind in KINDS}
-        return {kind: (lambda *_, kind=kind: {"a": scores[kind]}) for kind in KINDS}
+        return {kind: (lambda *_, kind=kind: scores[kind]) for kind in KINDS}
 
     for of_kind, kind in (({"forest": good}, "forest"), ({"logistic": good, "forest": good}, "logistic"), ({}, "nets")):
         monkeypatch.setattr(learners, "FITTERS", gives(of_kind))
-        found = learn({"a": features}, member, {"a": features[:3]}, 0, kinds=KINDS[::-1])["a"]
+        found = learn(features, member, features[:3], 0, kinds=KINDS[::-1])
         assert isinstance(found, Learned) and found.kind == kind and set(found.areas) == set(KINDS)
         np.testing.assert_array_equal(found.target, KINDS.index(kind))
         np.testing.assert_array_equal(found.shadow, of_kind.get(kind, bad))
@@ -136,7 +125,7 @@ def test_the_kind_is_the_best_on_the_shadow_and_the_first_of_equals(monkeypatch)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_null_shadow_gives_a_half(kind):
     features, member = drawn(n=1500, leak=0.0)
-    found = learn({"a": features}, member, {"a": features}, 0, kinds=[kind])["a"]
+    found = learn(features, member, features, 0, kinds=[kind])
     assert found.areas[kind] == pytest.approx(0.5, abs=0.05)
     if kind == "forest":
         assert auc(found.target, member) > 0.65  # the rows' own labels, which the shadow's scores must not have seen
@@ -145,26 +134,23 @@ def test_a_null_shadow_gives_a_half(kind):
 @pytest.mark.parametrize("kind", ["nets", "logistic"])
 def test_swapped_labels_mirror_the_scores(kind):
     features, member = drawn()
-    found, swapped = (learn({"a": features}, flags, {"a": features}, 0, kinds=[kind])["a"] for flags in
-                      (member, ~member))
+    found, swapped = (learn(features, flags, features, 0, kinds=[kind]) for flags in (member, ~member))
     np.testing.assert_allclose(swapped.target, 1 - found.target, atol=2e-3)
     assert auc(swapped.shadow, member) == pytest.approx(1 - auc(found.shadow, member), abs=2e-3)
     assert auc(found.shadow, member) > 0.7
 
 
-def test_bad_features_and_kinds_are_refused():
+def test_features_that_are_not_finite_are_refused():
     features, member = drawn()
-    with pytest.raises(CompLeakError, match="no learner splines: choose among nets, logistic, forest"):
-        learn({"a": features}, member, {"a": features}, 0, kinds=["nets", "splines"])
     spoiled = features.copy()
     spoiled[3, 1] = np.nan
-    with pytest.raises(CompLeakError, match="features of a are not finite in 1 of 300"):
-        learn({"a": features}, member, {"a": spoiled}, 0)
+    with pytest.raises(CompLeakError, match="features are not finite in 1 of 300"):
+        learn(features, member, spoiled, 0)
 
 
 def test_a_forest_of_few_different_rows_is_judged_by_folds():
     rng, member = np.random.default_rng(0), np.arange(120) < 60
     twins = np.arange(120) % 12
     features = twins[:, None] + np.zeros((120, 2))
-    found = learn({"few": features}, member, {"few": rng.normal(size=(7, 2))}, 0, kinds=["forest"], twins=twins)["few"]
+    found = learn(features, member, rng.normal(size=(7, 2)), 0, twins=twins, kinds=["forest"])
     assert np.isfinite(found.shadow).all() and len(found.target) == 7
