@@ -7,7 +7,6 @@ from urllib.parse import quote
 import jinja2
 
 from attacks.arguments import open_run
-from attacks.saved import read_configs
 from common.command import run as run_command
 from common.files import atomic
 from common.metrics import resolvable
@@ -130,8 +129,8 @@ def over_seeds(evidence):
 def sections(evidence, judged, data_dir=None):
     """Every section that the Evidence of these runs allows: over the seeds, then the first run's in detail."""
     first, found = evidence[0], over_seeds(evidence)
-    run, configs = first.run, read_configs(first.run)
-    tables = {table.name: table for table in build(first, configs)}
+    run, tables = first.run, {table.name: table for table in build(first)}
+    configs = {version: run.config(version) for version in run.versions()}
     if "models" in tables:
         found.append(section("models", "The models", "Models", **of_table(tables["models"])))
     found += [section(name.lower(), f"{name}, {heading}", name, **of_table(tables[name]))

@@ -18,7 +18,7 @@ APPENDIX = {None: (100, 0.1), "pruning": (30, 0.001), "quantization": (30, 0.001
 
 
 def facts(run, configs):
-    """[(what, value)] of a run: data, split, seed, protocol, hardware, versions; configs from `read_configs`."""
+    """[(what, value)] of a run: data, split, seed, protocol, hardware, versions; configs {Version: its config.json}."""
     settings, split = run.settings, run.split
     found = [("Data", f"{settings.data_label}, {len(settings.classes)} classes"),
              ("Scored rows of the target", f"{split.target.scored:,} members and {split.target.scored:,} non-members"),

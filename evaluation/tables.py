@@ -197,9 +197,10 @@ def mr_table(found):
     return readable(mr_frame(found.multi, found.sr, found.nr))
 
 
-def build(found, configs):
-    """Every Table that a run's Evidence and `read_configs` allow."""
+def build(found):
+    """Every Table that a run's Evidence allows; missing models are named in one line."""
     made, run, nr, sr = [], found.run, found.nr, found.sr
+    configs = read_configs(run)
     if configs:
         frame = models_frame(configs)
         made.append(Table("models", caption(run, "models", frame, {}), frame, {"Models": models_text(frame)}))
@@ -224,8 +225,7 @@ def main(argv=None):
     run = open_run(parser(__doc__).parse_args(argv))
     folder = run.layout.tables
     with locked(folder / "tables"):
-        configs = read_configs(run)
-        made = build(read(run), configs)
+        made = build(read(run))
         for table in made:
             write(table, folder)
     for table in made:

@@ -8,7 +8,7 @@ from attacks import classifiers, mr
 from attacks.saved import context_of
 from clustering import clustering
 from common.paths import ORIGINAL, Layout, Version
-from evaluation import tables
+from evaluation import evidence, tables
 from models.compression import TECHNIQUES, onnx_int8
 from models.networks import NETWORKS
 from models.networks.units import Network
@@ -56,7 +56,7 @@ def test_a_network_goes_through_every_technique_to_the_tables(tmp_path, monkeypa
                 for degree in entry.degrees[:count]]
     assert read.versions() == [ORIGINAL, *versions]
     mr.attack_groups(read, context_of(read), {"all": versions}, rows=[mr.WITH])
-    made = {table.name: table for table in tables.build(read)}
+    made = {table.name: table for table in tables.build(evidence.read(read))}
     words = set(map(str, [ORIGINAL, *versions]))
     assert set(made["models"].frame["model"]) == set(made["C1"].frame["model"]) == words
     assert set(made["C3"].frame["group"]) == {"all"}

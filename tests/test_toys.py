@@ -115,7 +115,7 @@ def test_a_toy_of_each_kind_goes_through_the_whole_chain(tmp_path, monkeypatch, 
     CompLeakNR.main([*run, "--original", *compressed])
     CompLeakSR.main([*run, "--original", *compressed])
     mr.main(run)
-    made = {table.name: table for table in tables.build(read(Run(Layout(tmp_path, "dots", "onelayer"))), {})}
+    made = {table.name: table for table in tables.build(read(Run(Layout(tmp_path, "dots", "onelayer"))))}
     assert set(made["C1"].frame["model"]) == {str(ORIGINAL), *map(str, versions)}
     assert "gap" in set(made["C1"].frame["attack"]) and "rounded 0.1" in made["C2"].blocks["AUC (%)"].columns
     assert set(made["C3"].frame["group"]) == {"all 2"}

@@ -14,7 +14,7 @@ from attacks.metric_based import loss_score
 from common.errors import CompLeakError, UsageError
 from common.metrics import auc
 from common.paths import ORIGINAL, Layout, Version
-from evaluation import tables
+from evaluation import evidence, tables
 from evaluation.names import short
 from models.queries import load_queries
 from models.run import Run
@@ -83,7 +83,7 @@ def test_exported_answers_give_the_same_numbers_through_nr_and_sr(source, tmp_pa
     with pytest.raises(CompLeakError, match="two or more compressed models, and .* knows 1"):
         mr.main([*OWN, "--run_dir", str(layout.run_dir)])
     capsys.readouterr()
-    assert {"models", "C1", "C2"} == {table.name for table in tables.build(Run(layout))}
+    assert {"models", "C1", "C2"} == {table.name for table in tables.build(evidence.read(Run(layout)))}
     said = capsys.readouterr().out
     assert "NR lacks pruning_0.6: run" in said and "pruning_0.7" not in said, "only what was brought along is wanted"
 
@@ -132,7 +132,7 @@ def test_a_single_model_without_shadow_has_threshold_free_numbers(source, tmp_pa
                for metrics in found.values())
     target = read_version(Run(layout), ORIGINAL).target
     assert found["loss_threshold"]["auc"] == auc(loss_score(target.losses), target.member)
-    table = next(table for table in tables.build(Run(layout)) if table.name == "C1")
+    table = next(table for table in tables.build(evidence.read(Run(layout))) if table.name == "C1")
     assert "ACC (%)" not in table.blocks and "no shadow model" in table.caption
     assert table.blocks[short("correctness")]["ACC (%)"].tolist() == ["-"]
     with pytest.raises(CompLeakError, match="SR is fitted on shadow models and .* holds none"):

@@ -11,7 +11,7 @@ import CompLeakNR
 from attacks import audit
 from common.errors import CompLeakError
 from common.paths import Layout, Version
-from evaluation import tables
+from evaluation import evidence, tables
 from evaluation.names import short
 from models import hints
 from models.run import Run
@@ -47,7 +47,7 @@ def test_what_no_technique_here_made_keeps_its_name(tmp_path, name):
     run = Run(imported(write(tmp_path / "outputs", ("original", name)), tmp_path / "audit"))
     versions = run.versions()
     assert list(map(str, versions)) == ["original", name] and Version.named(name) == versions[1]
-    table, = tables.build(run)
+    table, = tables.build(evidence.read(run))
     assert name in table.blocks["Models"]["compression"].tolist() and short(f"RMIA on {name}") == f"RMIA on {name}"
     assert hints.attacks(run.layout, "SR", versions[1:]) == hints.module(run.layout, "attacks.mr") == \
         f"python CompLeakAudit.py --outputs FOLDER --run_dir {run.layout.run_dir}"

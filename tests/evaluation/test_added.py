@@ -60,7 +60,7 @@ def test_tables_and_report_show_what_compression_adds_beyond_fine_tuning(saved, 
              for version, strength in strengths.items()}
     several = save(ORIGINAL, "MR", {f"{group}, {row}": (2 if group == "both" else 1, 1) for group in GROUPS
                                     for row in (mr.WITH, f"calibrated {mr.WITH}")}, groups=GROUPS)
-    made = {table.name: table for table in tables.build(read(run), {})}
+    made = {table.name: table for table in tables.build(read(run))}
     frame = made["C2"].blocks[added.HEADING].set_index("attack")
     assert list(frame["against"].unique()) == [f"{attack} on original + fine-tuned 1" for attack in ("calibrated",
                                                                                                      "SR2 RF")]

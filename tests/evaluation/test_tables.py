@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from attacks import nr, results
-from attacks.saved import context_of, read_configs, read_multi
+from attacks.saved import context_of, read_multi
 from common.errors import CompLeakError
 from common.files import read_json, write_json
 from common.metrics import auc
@@ -83,7 +83,7 @@ def make_run(made_up, train, tmp_path):
 
 
 def built(run):
-    return {table.name: table for table in tables.build(read(run), read_configs(run))}
+    return {table.name: table for table in tables.build(read(run))}
 
 
 def run_main(run):
