@@ -4,7 +4,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from attacks import learned, nr, sr, train_based, twice
+from attacks import learned, nr, sr, train_based
 from attacks.arguments import attack_context, open_run
 from attacks.attack import FITTED, Attack
 from attacks.games import signals_of
@@ -28,7 +28,7 @@ WITH, WITHOUT = "with the original", "without the original"
 AGGREGATED = {WITH: ("SR", sr.AGGREGATED), WITHOUT: ("NR", train_based.AGGREGATED)}
 # Control: every column is the original's, so what is left is what the network and SR's features do for one model.
 REPEATED = "original repeated"
-COLUMNS = {**AGGREGATED, REPEATED: ("NR", twice.AGGREGATED)}
+COLUMNS = {**AGGREGATED, REPEATED: ("NR", train_based.AGGREGATED_TWICE)}
 # {row: (learned attack, what the attacker knows)}; a result is called "<group>, <row>", a row being one of these or of
 # COLUMNS, and no row has a comma.
 LEARNED = {f"{name} {knows}": (name, knows) for name in learned.KNOWLEDGE for knows in AGGREGATED}
@@ -121,7 +121,7 @@ def attack_groups(run, context, groups=None, shadow_num=None, rows=(*ROWS, *ON_V
         for row in [row for row in AGGREGATED if row in rows]:  # what is missing is said before anything is run
             aggregated(run, version, row, context, shadow_num)
     if REPEATED in rows:
-        nr.attack_version(run, ORIGINAL, context, [twice.AGGREGATED], shadow_num, wait=3600)
+        nr.attack_version(run, ORIGINAL, context, [train_based.AGGREGATED_TWICE], shadow_num, wait=3600)
     replaced, jobs = _replaced(run, groups, context, shadow_num), {}
     if learned.CALIBRATED not in read.possible and set(rows) & LEARNED.keys():
         print(f"MR: {learned.LACKING}")

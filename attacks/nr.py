@@ -1,13 +1,13 @@
 """No reference: the attacks on one version by itself, each fitted on the shadows' same version."""
-from attacks import learned, metric_based, rmia_game, samia, train_based, twice
+from attacks import learned, metric_based, rmia, samia, train_based
 from attacks.inputs import identities, read_version
 from attacks.results import Results
 from common.files import locked
 
 # The paper's six in its order, what is reported beside them, and the controls of SR's features.
 ATTACKS = {attack.name: attack for attack in (
-    samia.ATTACK, *metric_based.ATTACKS, *train_based.ATTACKS, *rmia_game.ATTACKS,
-    *(learned.attack(name, lambda attacked: [attacked]) for name in learned.KNOWLEDGE), *twice.ATTACKS)}
+    samia.ATTACK, *metric_based.ATTACKS, *train_based.ATTACKS, *rmia.ATTACKS,
+    *(learned.attack(name, lambda attacked: [attacked]) for name in learned.KNOWLEDGE), *train_based.TWICE)}
 
 
 def possible(attacked):
@@ -19,9 +19,9 @@ def possible(attacked):
     if not attacked.has_sensitivities:
         del found[samia.ATTACK.name]
         lines.append("SAMIA is left out: it needs sensitivity.npz beside each queries.npz")
-    missing = rmia_game.missing(attacked)
-    lines += missing.lines
-    lacking = [*missing.names, *learned.KNOWLEDGE.keys() - learned.possible(attacked)]
+    missing = rmia.missing(attacked)
+    lines += dict.fromkeys(missing.values())
+    lacking = [*missing, *learned.KNOWLEDGE.keys() - learned.possible(attacked)]
     if learned.CALIBRATED in lacking:
         lines.append(learned.LACKING)
     return {name: attack for name, attack in found.items() if name not in lacking}, lines

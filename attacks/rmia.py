@@ -5,10 +5,16 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import logsumexp
 
+from attacks.attack import REFERENCE, Attack, Scored
+from attacks.games import asked, gaps, has_references
 from attacks.metric_based import fit_threshold
-from attacks.signals import checked_usable
+from attacks.signals import TARGET, checked_usable, log_posterior
 from common.errors import CompLeakError
-from common.metrics import auc
+from common.metrics import auc, percentile_tpr
+
+A_GRID = np.linspace(0, 1, 11)
+RELEASED_CUT = 0.7  # of the population score, in the released protocol
+RATIO, POPULATION = "RMIA", "RMIA (population)"
 
 
 def log_ratio(log_p_target, log_p_references, usable, a):
@@ -46,21 +52,6 @@ def _log_ratio(log_p, log_mean, a):
     return np.subtract(log_p, log_average, out=np.zeros_like(log_p), where=~both_zero)
 
 
-def ratio(p_target, p_references, usable, a):
-    """exp of `log_ratio`, from posteriors: p_target [n], p_references [n,r], fractions.
-
-    Returns: [n] float64, high for members, infinite where it overflows.
-    Other arguments, raises and source as `log_ratio`.
-    """
-    with np.errstate(over="ignore"):
-        return np.exp(log_ratio(_log(p_target), _log(p_references), usable, a))
-
-
-def _log(p):
-    with np.errstate(divide="ignore"):
-        return np.log(np.asarray(p, np.float64))
-
-
 def population_score(ratio_x, ratio_z, gamma=1.0):
     """Share of population points z that x dominates: ratio(x) > gamma · ratio(z).
 
@@ -76,33 +67,15 @@ def population_score(ratio_x, ratio_z, gamma=1.0):
     return np.searchsorted(bars, np.asarray(ratio_x, np.float64), side="left") / len(bars)
 
 
-def choose_a(p_shadow, p_references, usable, member, grid):
-    """The `a` of highest AUC in the mirrored game, where a shadow is attacked; the smallest one if several.
-
-    Args: p_shadow [n] true-label posterior of the shadow on its own points; p_references [n,r] and usable [n,r]
-        as in `ratio` (here the target as a black box); member [n] bool of the shadow; grid of fractions.
-    Returns: float from the grid.
-    Raises: CompLeakError as `ratio` and `metrics.auc`.
-    Source: Zarifzadeh et al., ICML 2024, appendix B.2.2.
-    """
-    return _best_a(_log(p_shadow), _log_mean(_log(p_references), usable), member, grid)
-
-
-def _best_a(log_p, log_mean, member, grid):
-    return max(sorted(grid), key=lambda a: auc(_log_ratio(log_p, log_mean, a), member))
-
-
 class Mirrored(NamedTuple):
     """What the games in which each shadow is attacked decide, and how many references either side had.
 
-    a: fraction · cut: of `log_ratio`, a member is at or above it · area: the mirrored games' AUC, a fraction ·
-    scores [Σm]: the shadows' `log_ratio`, one shadow after the other · shadow_references, target_references:
-    {references a point could use: points that had so many}.
+    a: fraction · cut: of `log_ratio`, a member is at or above it · scores [Σm]: the shadows' `log_ratio`, one shadow
+    after the other · shadow_references, target_references: {references a point could use: points that had so many}.
     """
 
     a: float
     cut: float
-    area: float
     scores: np.ndarray
     shadow_references: dict
     target_references: dict
@@ -124,13 +97,98 @@ def mirror(games, members, target_usable, grid):
     log_p = np.concatenate([np.asarray(log_p, np.float64) for log_p, _, _ in games])
     log_mean = np.concatenate([_log_mean(references, usable) for _, references, usable in games])
     member = np.concatenate(members)
-    a = float(_best_a(log_p, log_mean, member, grid))
+    a = float(max(sorted(grid), key=lambda a: auc(_log_ratio(log_p, log_mean, a), member)))
     scores = _log_ratio(log_p, log_mean, a)
     counts = np.concatenate([np.sum(usable, axis=1) for _, _, usable in games])
-    return Mirrored(a, fit_threshold(scores, member), auc(scores, member), scores, _histogram(counts),
+    return Mirrored(a, fit_threshold(scores, member), scores, _histogram(counts),
                     _histogram(checked_usable(target_usable).sum(1)))
 
 
 def _histogram(counts):
     values, points = np.unique(counts, return_counts=True)
-    return {int(value): int(number) for value, number in zip(values, points, strict=True)}
+    return dict(zip(values.tolist(), points.tolist(), strict=True))
+
+
+# As attacks: who plays against whom, and where the cut comes from.
+
+def missing(attacked):
+    """{attack that cannot be run: one line on it}, where models made elsewhere were not asked all that is needed."""
+    both = [RATIO, POPULATION]
+    if not has_references(attacked):
+        return dict.fromkeys(both, "RMIA is left out: with shared pools it needs two shadows")
+    if not asked(attacked.shadows, [attacked.target]):
+        return dict.fromkeys(both, "RMIA is left out: it needs every shadow's answers on the target's scored rows")
+    if not asked(attacked.models, attacked.shadows):
+        return {POPULATION: "RMIA's ACC and its population score are left out: they need every model's answers on the "
+                            "shadows' scored rows"}
+    return {}
+
+
+def game(attacked, player, index, shown=None):
+    """RMIA's inputs where one world's model is attacked on these pictures.
+
+    Arguments as `games.gaps`. Gives log_p [n], log_p_references [n, r], usable [n, r].
+    """
+    gap, of_references, usable = gaps(attacked, player, index, shown)
+    return log_posterior(gap), log_posterior(of_references), usable
+
+
+def _mirrored(attacked, a):
+    """(Mirrored or None where the mirrored game cannot be played, a, the target's game)."""
+    ours = game(attacked, TARGET, attacked.target.index, attacked.target)
+    if not asked(attacked.models, attacked.shadows):
+        if a == "auto":
+            raise CompLeakError("--rmia_a auto: choosing it needs every model's answers on the shadows' scored "
+                                "rows; give a number in 0-1")
+        return None, a, ours
+    games = [game(attacked, 1 + i, shadow.index, shadow) for i, shadow in enumerate(attacked.shadows)]
+    found = mirror(games, [shadow.member for shadow in attacked.shadows], ours[2], A_GRID if a == "auto" else [a])
+    return found, found.a, ours
+
+
+def _notes(found):
+    """What the mirrored game decided, for the result: a, and {references a point could use: points} of both sides."""
+    if found is None:
+        return None
+    return {"a": found.a, **{side: {str(count): points for count, points in getattr(found, side).items()}
+                             for side in ("shadow_references", "target_references")}}
+
+
+def _run_ratio(attacked, context):
+    found, a, ours = _mirrored(attacked, context.options.rmia_a)
+    scores = log_ratio(*ours, a)
+    if found is None:
+        return Scored(scores)
+    return Scored(scores, scores >= found.cut, found.scores, notes=_notes(found))
+
+
+def _run_population(attacked, context):
+    found, a, ours = _mirrored(attacked, context.options.rmia_a)
+    scores = log_ratio(*ours, a)
+    if "rmia_population" in context.choices:
+        shares = population_score(scores, _released_population(attacked))
+        return Scored(shares, shares > RELEASED_CUT, notes=_notes(found))
+    population = np.unique(np.concatenate([shadow.index[~shadow.member] for shadow in attacked.shadows]))
+    log_p, references, usable = game(attacked, TARGET, population)
+    shares = population_score(scores, log_ratio(log_p, references, usable, a))
+    return Scored(shares, scores >= found.cut, notes=_notes(found))
+
+
+def _released_population(attacked):
+    """The log-ratios of every shadow's scored rows, members too and as it was shown them, with uncorrected references.
+
+    a = 1 leaves the references' mean as it is.
+    """
+    found = []
+    for shadow in attacked.shadows:
+        log_p, references, usable = game(attacked, TARGET, shadow.index, shadow)
+        found.append(log_ratio(log_p, references, np.ones_like(usable), 1))
+    return np.concatenate(found)
+
+
+def _attack(name, run, short, *choices):
+    return Attack(name, run, knowledge=REFERENCE, short=short, choices=choices, options=("rmia_a",),
+                  released_tpr=percentile_tpr)
+
+
+ATTACKS = (_attack(RATIO, _run_ratio, "RMIA"), _attack(POPULATION, _run_population, "RMIA pop", "rmia_population"))

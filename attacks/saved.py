@@ -1,5 +1,5 @@
 """What a run has saved that holds now, and what it lacks: for tables, figures and all that judges."""
-from attacks import mr, nr, sr, train_based, twice
+from attacks import mr, nr, sr, train_based
 from attacks.attack import Context
 from attacks.results import Results
 from common.errors import CompLeakError
@@ -26,7 +26,7 @@ def read_results(run, setting):
     wanted = [version for version in run.wanted() if setting == "NR" or version != ORIGINAL and run.allows(setting)]
     found = {version: _or_none(run, setting, version) for version in wanted}
     # Of NR, SR and MR leave the attacks that MR needs: such a version still has to be attacked.
-    alone = {train_based.AGGREGATED, twice.AGGREGATED} if setting == "NR" else set()
+    alone = {train_based.AGGREGATED, train_based.AGGREGATED_TWICE} if setting == "NR" else set()
     missing = [version for version in wanted if set((found[version] or {"attacks": ()})["attacks"]) <= alone]
     if missing:
         print(f"{setting} lacks {', '.join(map(str, missing))}: run {hints.attacks(run.layout, setting, missing)}")

@@ -1,9 +1,15 @@
-"""The train-based attacks: a classifier on posteriors, without the label (Shokri et al.) or with it (Nasr et al.)."""
+"""A classifier fitted on the shadows as an attack: on posteriors, without the label (Shokri et al.) or with it (Nasr et
+al.), and the control of what SR's features alone give.
+
+SR sorts the classes by one model's logits before it lays both models' posteriors side by side. What SR1 and SR2 of one
+model given twice gain over the train-based attacks is the sorting's; only what SR gains beyond them can be the second
+model's.
+"""
 import numpy as np
 
 from attacks.attack import FITTED, Attack, Scored
 from attacks.classifiers import FITS, cross_fit, equal_rows
-from attacks.features import train_based_features
+from attacks.features import sr_features, train_based_features
 from common.errors import CompLeakError
 from common.seeds import derive_seed
 
@@ -37,17 +43,41 @@ def _cross_fitted(fit, fitted_on, attacked, seed):
         return None
 
 
-def _attack(number, kind):
-    labelled = number == 2
+def attack(name, kind, labelled, features, versions_of=lambda attacked: [attacked], **entry):
+    """The Attack of a classifier, kind "LR" or "RF"; labelled: whether it sees the label.
 
-    def run(attacked, context):
-        fitted_on = train_based_features(attacked.stacked("posteriors"),
-                                         attacked.stacked("labels") if labelled else None)
-        scored = train_based_features(attacked.target.posteriors, attacked.target.labels if labelled else None)
-        return classify(fitted_on, scored, attacked, kind, context.seed, aggregated=labelled and kind == "RF")
+    features: (the answers of one world's model under each version, labelled) → [m, d]; versions_of: what the attack
+    sees → its `inputs.Attacked` versions, in order.
+    """
 
-    return Attack(f"train_based_{number} ({kind})", run, FITTED, short=f"train{number} {kind}", label=labelled)
+    def run(seen, context):
+        versions = versions_of(seen)
+        worlds = zip(*(version.models for version in versions), strict=True)
+        target, *shadows = (features(*models, labelled) for models in worlds)
+        return classify(np.concatenate(shadows), target, versions[-1], kind, context.seed,
+                        aggregated=labelled and kind == "RF")
+
+    return Attack(name, run, FITTED, label=labelled, **entry)
 
 
-ATTACKS = tuple(_attack(number, kind) for number in (1, 2) for kind in FITS)
+def _posteriors(model, labelled):
+    return train_based_features(model.posteriors, model.labels if labelled else None)
+
+
+def side_by_side(original, compressed, labelled):
+    """SR's features of two models' answers."""
+    return sr_features(original.logits, compressed.logits, original.labels, labelled)
+
+
+def twice(number, kind):
+    """The control's name for SR1 or SR2 (number), "LR" or "RF" (kind)."""
+    return f"SR{number}_twice ({kind})"
+
+
+NUMBERS = {1: False, 2: True}  # whether attack 1, 2 of a pair sees the label
+ATTACKS = tuple(attack(f"train_based_{number} ({kind})", kind, labelled, _posteriors, short=f"train{number} {kind}")
+                for number, labelled in NUMBERS.items() for kind in FITS)
+TWICE = tuple(attack(twice(number, kind), kind, labelled, lambda model, labelled: side_by_side(model, model, labelled),
+                     short=f"2xSR{number} {kind}") for number, labelled in NUMBERS.items() for kind in FITS)
 AGGREGATED = "train_based_2 (RF)"  # what MR without the original is made from
+AGGREGATED_TWICE = twice(2, "RF")  # what MR of one model repeated is made from

@@ -26,7 +26,7 @@ STAGES = {"SAMIA": [("samia", "train_samia"), ("samia", "samia_score")],
           "classifiers scored": [("classifiers", "score"), ("classifiers", "score_out_of_bag")],
           "logistic regressions fitted": [("classifiers", "fit_logistic")],
           "thresholds": [("metric_based", "run")],
-          "RMIA": [("rmia_game", "_run_ratio"), ("rmia_game", "_run_population")],
+          "RMIA": [("rmia", "_run_ratio"), ("rmia", "_run_population")],
           "metrics and their intervals": [("results", "evaluate")]}
 
 

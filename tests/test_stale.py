@@ -10,7 +10,7 @@ import CompLeakAudit
 import CompLeakNR
 import CompLeakSR
 import train
-from attacks import classifiers, learned, learners, mr, nr, sr, train_based, twice
+from attacks import classifiers, learned, learners, mr, nr, sr, train_based
 from attacks.attack import Context
 from attacks.saved import read_multi, read_result
 from clustering import clustering
@@ -99,7 +99,7 @@ def current(run):
     return found
 
 
-REPEATED = {("NR", str(ORIGINAL), twice.AGGREGATED)}  # of NR, what MR of the original repeated is made from
+REPEATED = {("NR", str(ORIGINAL), train_based.AGGREGATED_TWICE)}  # of NR, what MR of the original repeated is made from
 
 
 def everything():

@@ -10,7 +10,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from attacks import metric_based, rmia_game, sr
+from attacks import metric_based, rmia, sr
 from attacks.attack import NONE
 from attacks.saved import read_multi, read_result
 from common.command import Parser
@@ -24,7 +24,7 @@ from models.hints import mending
 from workflow.answers import lay_out
 
 ROOT = Path(__file__).resolve().parents[1]
-CLOSED = {attack.name for attack in (*metric_based.ATTACKS, *rmia_game.ATTACKS, *sr.ATTACKS.values())
+CLOSED = {attack.name for attack in (*metric_based.ATTACKS, *rmia.ATTACKS, *sr.ATTACKS.values())
           if attack.name not in sr.ATTACKS or attack.knowledge == NONE}
 FORMULA, CLASSIFIER, NETWORK = 1e-6, 0.003, 0.005  # how far a rate may move: of the first all three, else AUC alone
 KEPT = ("acc", "auc", "auc_interval", "tpr", "tpr_interval")

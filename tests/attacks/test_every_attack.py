@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from attacks import classifiers, learned, learners, mr, mr_network, nr, samia, sr, twice
+from attacks import classifiers, learned, learners, mr, mr_network, nr, samia, sr, train_based
 from attacks.attack import FITTED, NONE, REFERENCE, Context
 from attacks.inputs import read_version
 from attacks.views import read_views
@@ -50,7 +50,7 @@ def everything(layout):
     pair = sr.Pair(read_version(run, ORIGINAL), read_version(run, PRUNED))
     for version in (PRUNED, CLUSTERED):
         sr.attack_version(run, version, CONTEXT, [sr.AGGREGATED])
-    nr.attack_version(run, ORIGINAL, CONTEXT, [twice.AGGREGATED])
+    nr.attack_version(run, ORIGINAL, CONTEXT, [train_based.AGGREGATED_TWICE])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nr, "attack_version", lambda *args, **more: None)
         patch.setattr(mr.Results, "complete", lambda self, jobs, *args, **more: given.update(jobs) or {})

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from attacks import classifiers, learned, learners, mr, mr_network, nr, samia, sr, twice
+from attacks import classifiers, learned, learners, mr, mr_network, nr, samia, sr, train_based
 from attacks.attack import FITTED, NONE, REFERENCE, Context
 from attacks.features import sr_features
 from attacks.games import signals_of
@@ -96,7 +96,7 @@ def test_change_of_loss_and_features_of_one_model_twice_are_their_formulas(made_
     shadow, target = pair.compressed.shadows[0], pair.compressed.target
     features = [sr_features(model.logits, model.logits, model.labels, True) for model in (shadow, target)]
     forest = classifiers.FITS["RF"](CONTEXT.seed)(features[0], shadow.member)
-    scored = nr.ATTACKS[twice.AGGREGATED].run(pair.compressed, CONTEXT)
+    scored = nr.ATTACKS[train_based.AGGREGATED_TWICE].run(pair.compressed, CONTEXT)
     np.testing.assert_array_equal(scored.scores, forest.score(features[1]))
     assert scored.in_sample is not None and auc(scored.on_shadow, shadow.member) > 0.6
 
@@ -127,7 +127,7 @@ def test_mr_reads_no_flag_of_the_target(made_up_run, monkeypatch):
     run = Run(layout)
     for version in (PRUNED, CLUSTERED):
         sr.attack_version(run, version, CONTEXT, ["SR2 (RF)"])
-    nr.attack_version(run, ORIGINAL, CONTEXT, [twice.AGGREGATED])
+    nr.attack_version(run, ORIGINAL, CONTEXT, [train_based.AGGREGATED_TWICE])
     seen = {}
     monkeypatch.setattr(mr.Results, "complete", lambda self, jobs, *rest, **more: seen.update(jobs) or {})
     monkeypatch.setattr(nr, "attack_version", lambda *args, **more: None)

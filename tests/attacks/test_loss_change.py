@@ -1,10 +1,10 @@
-"""attacks/loss_change.py: the formulas, and which way they point."""
+"""The change of loss in attacks/sr.py: the formulas, and which way they point."""
 
 import numpy as np
 import pytest
 
-from attacks.loss_change import SMOOTHING, loss_difference, loss_ratio
 from attacks.signals import cross_entropy
+from attacks.sr import SMOOTHING, loss_difference, loss_ratio
 from common.metrics import auc
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import train
-from attacks import classifiers, mr, mr_network, nr, rmia_game, samia, sr
+from attacks import classifiers, mr, mr_network, nr, rmia, samia, sr
 from attacks.attack import Context, Scored
 from attacks.inputs import identities, read_version
 from attacks.mr_network import Group, both_columns, losses_of
@@ -164,7 +164,7 @@ def test_rmia_compares_target_and_reference_on_the_same_crop_for_x_and_z(run):
 
 
 def test_rmia_calls_members_above_a_share_of_seven_tenths(run, monkeypatch):
-    monkeypatch.setattr(rmia_game, "population_score", lambda *args: np.array([0.7, 0.71]))
+    monkeypatch.setattr(rmia, "population_score", lambda *args: np.array([0.7, 0.71]))
     scored = nr.ATTACKS["RMIA (population)"].run(read_version(run, ORIGINAL),
                                                  Context(0, frozenset({"rmia_population"})))
     assert scored.decisions.tolist() == [False, True]

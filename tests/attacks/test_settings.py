@@ -10,7 +10,7 @@ import CompLeakSR
 from attacks import classifiers, mr, nr, sr
 from attacks.attack import Context, Options
 from attacks.inputs import check_pair, read_version
-from attacks.rmia_game import game
+from attacks.rmia import game
 from common.errors import CompLeakError, UsageError
 from common.metrics import auc
 from common.paths import ORIGINAL, Version

@@ -19,7 +19,7 @@ from attacks.metric_based import (
     modified_entropy_score,
 )
 from attacks.mr_network import multi_score, train_multi
-from attacks.rmia import population_score, ratio
+from attacks.rmia import log_ratio, population_score
 from common.metrics import auc, balanced_accuracy, tpr_at_fpr
 
 FOLDER = Path(__file__).parents[1] / "vectors"
@@ -128,14 +128,14 @@ def rmia_ratios(a):
     """Ratios of the target's points, and of the shadow's non-members as the population."""
     def true_posterior(name, world):
         labels = OUTPUTS[f"{world}_labels"]
-        return softmax64(OUTPUTS[f"{name}_logits"])[np.arange(len(labels)), labels]
+        return np.log(softmax64(OUTPUTS[f"{name}_logits"])[np.arange(len(labels)), labels])
 
     every = np.ones((2000, 1), dtype=bool)
-    x = ratio(true_posterior("target_original", "target"),
-              true_posterior("shadow_original_on_target", "target")[:, None], every, a)
-    z = ratio(true_posterior("target_original_on_shadow", "shadow"),
-              true_posterior("shadow_original", "shadow")[:, None], every, a)
-    return x, z[~OUTPUTS["shadow_member"]]
+    x = log_ratio(true_posterior("target_original", "target"),
+                  true_posterior("shadow_original_on_target", "target")[:, None], every, a)
+    z = log_ratio(true_posterior("target_original_on_shadow", "shadow"),
+                  true_posterior("shadow_original", "shadow")[:, None], every, a)
+    return np.exp(x), np.exp(z[~OUTPUTS["shadow_member"]])
 
 
 @pytest.mark.parametrize("key", keys("rmia"))
