@@ -1,13 +1,12 @@
 """What the classifiers see: posteriors, one-hot labels, and an original and a compressed model side by side."""
 
 import numpy as np
+from scipy.special import softmax
 
 
 def softmax64(logits):
     """Posteriors in float64. logits [n,c] -> [n,c] fractions."""
-    logits = np.asarray(logits, dtype=np.float64)
-    powers = np.exp(logits - logits.max(1, keepdims=True))
-    return powers / powers.sum(1, keepdims=True)
+    return softmax(np.asarray(logits, dtype=np.float64), axis=1)
 
 
 def one_hot(labels, c):

@@ -68,7 +68,7 @@ class Results:
             elif wanted:
                 try:
                     scored[name] = attack.run(seen, context)
-                    metrics[name] = self._judged(scored[name], target, context, inputs, attack)
+                    metrics[name] = {**judged(scored[name], target.member, context, attack), "inputs": inputs}
                 except CompLeakError as error:  # one that cannot be computed takes no other with it
                     scored.pop(name, None)
                     failed = error
@@ -86,13 +86,6 @@ class Results:
                         **known, **as_arrays(scored))
             write_json(self.path, values)
         return values
-
-    @staticmethod
-    def _judged(scored, target, context, inputs, attack):
-        """What the JSON file says of one attack."""
-        notes = {"notes": scored.notes} if scored.notes else {}
-        rates = evaluate_one(scored, target.member, context, attack)
-        return {**rates, "inputs": inputs, "digest": digest_of(scored), **notes}
 
     def _kept(self):
         """({attack: metrics}, {attack: Scored}) of saved results whose scores are those that were judged."""
@@ -135,10 +128,11 @@ def scored_of(arrays, name):
     return Scored(**{part: arrays.get(prefix + name) for part, prefix in PARTS.items()})
 
 
-def evaluate_one(scored, member, context, attack):
-    """`evaluate` under a Context: its seed, and the protocol's way of reading an Attack's TPR."""
-    return evaluate(scored.scores, scored.decisions, member, derive_seed(context.seed, "bootstrap"),
-                    attack.released_tpr if "interpolated_tpr" in context.choices else None)
+def judged(scored, member, context, attack):
+    """What the JSON file says of an Attack's Scored, but for what it was made from."""
+    rates = evaluate(scored.scores, scored.decisions, member, derive_seed(context.seed, "bootstrap"),
+                     attack.released_tpr if "interpolated_tpr" in context.choices else None)
+    return {**rates, "digest": digest_of(scored), **({"notes": scored.notes} if scored.notes else {})}
 
 
 def evaluate(scores, decisions, member, seed, released_tpr=None):

@@ -110,12 +110,12 @@ def tokens(posteriors, sensitivity, labels, device):
     return found.to(device)
 
 
-def train_samia(posteriors, sensitivity, labels, member, seed, device, epochs=100, progress=True, batch_size=BATCH,
-                judge=None, weight_decay=WEIGHT_DECAY):
+def train_samia(posteriors, sensitivity, labels, member, seed, device, epochs=100, batch_size=BATCH, judge=None,
+                weight_decay=WEIGHT_DECAY):
     """Train SAMIA on a shadow's outputs.
 
     Args: posteriors [n,c], sensitivity [n,c], labels [n] int, member [n] bool; seed int; device; epochs int;
-        progress: show a bar; batch_size rows a step; judge, weight_decay as in `train_network`.
+        batch_size rows a step; judge, weight_decay as in `train_network`.
     Returns: Samia in evaluation mode, on `device`.
     Raises: CompLeakError unless there are members and non-members.
     Source: Yuan and Zhang, USENIX Security 2022, section 4.
@@ -123,8 +123,7 @@ def train_samia(posteriors, sensitivity, labels, member, seed, device, epochs=10
     network = seeded(lambda: Samia(len(posteriors[0])), seed).to(device)
     inputs = tokens(posteriors, sensitivity, labels, device)
     with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        return train_network(network, inputs, member, LEARNING_RATE, DROPOUT, seed, epochs,
-                             "SAMIA" if progress else None, batch_size, judge,
+        return train_network(network, inputs, member, LEARNING_RATE, DROPOUT, seed, epochs, "SAMIA", batch_size, judge,
                              partial(backward_in_halves, pool) if inputs.device.type == "cpu" else backward,
                              weight_decay)
 

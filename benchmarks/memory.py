@@ -31,8 +31,7 @@ def attack(folder, classes, rows, trees):
     posteriors, sensitivity = (rng.random((rows, classes), dtype=np.float32) for _ in range(2))
     labels = rng.integers(classes, size=rows)
     few = slice(min(rows, 512))  # a step needs no more however many there are
-    network = train_samia(posteriors[few], sensitivity[few], labels[few], np.arange(rows)[few] % 2 == 0, 0, cpu, 1,
-                          progress=False)
+    network = train_samia(posteriors[few], sensitivity[few], labels[few], np.arange(rows)[few] % 2 == 0, 0, cpu, 1)
     samia_score(network, posteriors, sensitivity, labels)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
 

@@ -52,7 +52,7 @@ def measure(device, steps=40, repeats=7):
             plain_epoch(plain, inputs, targets)
 
     taken = fastest({
-        "ours": lambda: samia.train_samia(posteriors, sensitivity, labels, member, 0, device, 1, progress=False),
+        "ours": lambda: samia.train_samia(posteriors, sensitivity, labels, member, 0, device, 1),
         "plain": lambda: plain_epoch(plain, inputs, targets), "plain, one thread": on_one_thread}, repeats)
     step = {name: some / steps for name, some in taken.items()}
     ratio, one = step["plain"] / step["ours"], step["plain, one thread"] / step["ours"]

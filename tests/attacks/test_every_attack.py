@@ -34,7 +34,7 @@ def quick():
     """Fewer trees and epochs: what is tested here holds for any number of them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(classifiers, "TREES", 40)
-        patch.setattr(samia, "train_samia", partial(samia.train_samia, epochs=10, progress=False))
+        patch.setattr(samia, "train_samia", partial(samia.train_samia, epochs=10))
         patch.setattr(mr_network, "train_multi", partial(mr_network.train_multi, epochs=30))
         yield
 

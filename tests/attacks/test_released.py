@@ -13,7 +13,7 @@ from attacks.attack import Context, Scored
 from attacks.inputs import identities, read_version
 from attacks.mr_network import Group, both_columns, losses_of
 from attacks.networks import WEIGHT_DECAY, backward, train_network
-from attacks.results import evaluate_one
+from attacks.results import judged
 from attacks.rmia import log_ratio, population_score
 from attacks.signals import log_posterior
 from common.errors import CompLeakError
@@ -178,7 +178,7 @@ def test_rmias_tpr_is_the_share_strictly_above_a_percentile_and_others_are_inter
     scored, released = Scored(scores, scores > 2), Context(0, frozenset({"interpolated_tpr"}))
     for name, entry in {**nr.ATTACKS, **sr.ATTACKS, "MR": mr.attack_of("both, with the original")}.items():
         read = percentile_tpr if name.startswith("RMIA") else interpolated_tpr
-        assert evaluate_one(scored, member, released, entry)["tpr"] == read(scores, member)
+        assert judged(scored, member, released, entry)["tpr"] == read(scores, member)
 
 
 @pytest.mark.parametrize("change", [{"losses": 0.5}, {"shadow_0": 0.5}])

@@ -115,7 +115,7 @@ def test_dropout_factors(probability):
 
 
 def test_training_uses_dropout_and_evaluation_does_not():
-    network = train_samia(*outputs(0, 200, 1.0), seed=0, device="cpu", epochs=1, progress=False)
+    network = train_samia(*outputs(0, 200, 1.0), seed=0, device="cpu", epochs=1)
     arguments = outputs(1, 50, 1.0)[:3]
     np.testing.assert_array_equal(samia_score(network, *arguments), samia_score(network, *arguments))
     network.train()
@@ -129,7 +129,7 @@ def test_an_obvious_signal_is_learnt_and_swapped_members_mirror_it():
     test = outputs(1, 1000, 5.0)
     areas = []
     for truth in (member, ~member):
-        network = train_samia(posteriors, sensitivity, labels, truth, seed=0, device="cpu", epochs=25, progress=False)
+        network = train_samia(posteriors, sensitivity, labels, truth, seed=0, device="cpu", epochs=25)
         scores = samia_score(network, *test[:3])
         assert np.mean((scores > 0) == (test[3] if truth is member else ~test[3])) > 0.8
         areas.append(auc(scores, test[3]))
@@ -137,7 +137,7 @@ def test_an_obvious_signal_is_learnt_and_swapped_members_mirror_it():
 
 
 def test_null_model_is_a_coin():
-    network = train_samia(*outputs(2, 600, 0.0), seed=0, device="cpu", epochs=3, progress=False)
+    network = train_samia(*outputs(2, 600, 0.0), seed=0, device="cpu", epochs=3)
     *test, member = outputs(3, 1000, 0.0)
     scores = samia_score(network, *test)
     assert np.ptp(scores) > 0
@@ -151,7 +151,7 @@ def test_training_repeats_bit_for_bit_on_any_threads_follows_its_seed_and_leaves
     try:
         for seed, threads in ((1, 1), (1, 2), (2, 2)):
             torch.set_num_threads(threads)
-            network = train_samia(*outputs(0, 257, 1.0), seed=seed, device="cpu", epochs=1, progress=False)
+            network = train_samia(*outputs(0, 257, 1.0), seed=seed, device="cpu", epochs=1)
             assert torch.get_num_threads() == threads
             weights.append(torch.cat([parameter.detach().flatten() for parameter in network.parameters()]))
     finally:
