@@ -1,4 +1,7 @@
-"""Classifiers that tell members from non-members by features, and scores from models that did not see the row."""
+"""Classifiers that tell members from non-members by features, and scores from models that did not see the row.
+
+Everywhere features [n,d] · member [n] bool · seed int; CompLeakError unless there are members and non-members.
+"""
 
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
@@ -22,7 +25,7 @@ BAGS = 50  # trees whose drawn rows are held at once: all 500 of 20,000 rows wou
 
 
 class Classifier:
-    """A fitted classifier: `score(features [n,d]) -> [n]`, the probability of membership."""
+    """A fitted classifier."""
 
     def __init__(self, estimator):
         self.estimator = estimator
@@ -47,10 +50,9 @@ class ForestClassifier(Classifier):
     def score_out_of_bag(self, twins=None):
         """The rows that the forest was fitted on, each scored by the trees whose bootstrap sample lacks it.
 
-        Args: twins [n] int or None: a tree that saw one of several rows with the same number scores none of them.
-        Returns: [n] float64; without twins scikit-learn's `oob_decision_function_`, to the last digit.
-        Raises: CompLeakError where a row, or a twin of it, was in every tree's sample.
-        Source: Breiman, Out-of-bag estimation, 1996.
+        twins [n] int or None: a tree that saw one of several rows with the same number scores none of them. Gives [n]
+        float64, without twins scikit-learn's `oob_decision_function_` to the last digit; CompLeakError where a row, or
+        a twin of it, was in every tree's sample. Source: Breiman, Out-of-bag estimation, 1996.
         """
         n, trees = len(self.fitted_on), self.estimator.estimators_
         twins = np.arange(n) if twins is None else np.unique(twins, return_inverse=True)[1]
@@ -76,14 +78,10 @@ class ForestClassifier(Classifier):
         return sums / asked
 
     def score_unseen(self, groups):
-        """The rows that the forest was fitted on, each scored by trees that did not see it.
+        """The rows that the forest was fitted on, each scored by trees that did not see it: [n] float64.
 
         With one shadow they are out-of-bag. With several whole shadows are left out, since one picture can be in two of
-        them, and its answers under one say who it is under the other.
-
-        Args: groups [n], the shadow of each row.
-        Returns: [n] float64.
-        Raises: CompLeakError as `score_out_of_bag` or `cross_fit`.
+        them, and its answers under one say who it is under the other. groups [n], the shadow of each row.
         """
         if len(np.unique(groups)) == 1:
             return self.score_out_of_bag()
@@ -107,26 +105,17 @@ def _check_membership(features, member):
 
 
 def fit_logistic(features, member):
-    """Logistic regression on standardised features; the scaler is part of what is fitted.
-
-    Args: features [n,d], member [n] bool.
-    Returns: Classifier.
-    Raises: CompLeakError unless there are members and non-members.
-    """
+    """The Classifier of logistic regression on standardised features; the scaler is part of what is fitted."""
     member = _check_membership(features, member)
     estimator = make_pipeline(StandardScaler(), LogisticRegression(solver="newton-cholesky", max_iter=1000))
     return Classifier(estimator.fit(features, member))
 
 
 def fit_forest(features, member, seed):
-    """Random forest of 500 trees with at least 30 samples a leaf.
+    """The ForestClassifier of 500 trees with at least 30 samples a leaf.
 
     Fitting uses all cores, which does not change the trees. Scoring over several jobs would: they add up the trees
     in the order in which they finish, and the last digits change from run to run.
-
-    Args: features [n,d], member [n] bool, seed int.
-    Returns: ForestClassifier.
-    Raises: CompLeakError unless there are members and non-members.
     """
     member, features = _check_membership(features, member), np.asarray(features, dtype=np.float32)
     forest = RandomForestClassifier(TREES, min_samples_leaf=LEAF, random_state=seed % 2**32, n_jobs=-1)
@@ -136,10 +125,7 @@ def fit_forest(features, member, seed):
 
 
 def equal_rows(features, labels):
-    """A number [n] int for each row, the same for rows that no classifier can tell apart: `twins` of `cross_fit`.
-
-    Args: features [n,d], labels [n] int.
-    """
+    """A number [n] int for each row, the same for rows that no classifier can tell apart: `twins` of `cross_fit`."""
     rows = np.column_stack([np.asarray(features, dtype=np.float64), labels])
     return np.unique(rows, axis=0, return_inverse=True)[1].ravel()
 
@@ -151,11 +137,9 @@ def cross_fit(fit, features, member, seed, folds=5, groups=None, twins=None):
     (the shadow of each row) they depend on these alone: one whole group is left out at a time; with more groups than
     folds several, since the cost of leaving out each alone grows with the square of their number.
 
-    Args: fit (features, member) -> Classifier; features [n,d]; member [n] bool; seed int of the folds; folds int;
-        groups [n] int with at least two values, or None; twins [n] int or None, without groups: rows with the same
-        number (one picture twice, or `equal_rows`) share a fold; numbers that occur once leave the folds as they are.
-    Returns: [n] float64.
-    Raises: CompLeakError if a fold would lack members or non-members.
+    fit: (features, member) → Classifier; groups [n] int with at least two values, or None; twins [n] int or None,
+    without groups: rows with the same number (one picture twice, or `equal_rows`) share a fold; numbers that occur once
+    leave the folds as they are. Gives [n] float64; CompLeakError if a fold would lack members or non-members.
     Source: Wolpert, Neural Networks 1992 (stacked generalisation).
     """
     features, member = np.asarray(features), _check_membership(features, member)

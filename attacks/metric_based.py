@@ -1,4 +1,7 @@
-"""Attacks that compare one number with a threshold, and the thresholds themselves."""
+"""Attacks that compare one number with a threshold, and the thresholds themselves.
+
+Everywhere posteriors [n,c], whose rows sum to 1 · labels [n] int · scores [n], high for members · member [n] bool.
+"""
 
 import numpy as np
 
@@ -12,10 +15,8 @@ def _logs_and_rests(posteriors):
 
     For the likeliest class the rest is summed from the other classes: 1 - p would lose its digits there, and
     confident predictions, which are most members, would change places. Rounding depends on the order of the columns,
-    so callers sort them: equal posteriors must give equal scores, whatever class each belongs to.
-
-    Args: posteriors [n,c] float64.
-    Returns: three arrays [n,c]; -inf where a probability or a rest is 0.
+    so callers sort them: equal posteriors must give equal scores, whatever class each belongs to. Three arrays [n,c]
+    float64, -inf where a probability or a rest is 0.
     """
     top = np.arange(len(posteriors)), posteriors.argmax(1)
     others = posteriors.copy()
@@ -30,10 +31,8 @@ def _logs_and_rests(posteriors):
 
 
 def entropy_score(posteriors):
-    """Negative prediction entropy: sum over classes of p ln p, in nats.
+    """Negative prediction entropy, the sum over classes of p ln p: [n] float64 in nats, at most 0.
 
-    Args: posteriors [n,c], rows sum to 1.
-    Returns: [n] float64, at most 0.
     Source: Salem et al., NDSS 2019; Song and Mittal, USENIX Security 2021, section 4.1.
     """
     posteriors = np.sort(np.asarray(posteriors, dtype=np.float64), axis=1)
@@ -42,10 +41,9 @@ def entropy_score(posteriors):
 
 
 def modified_entropy_score(posteriors, labels):
-    """Negative modified entropy: (1 - p_y) ln p_y + sum over the other classes of p_c ln(1 - p_c), in nats.
+    """Negative modified entropy, (1 - p_y) ln p_y + the sum over the other classes of p_c ln(1 - p_c).
 
-    Args: posteriors [n,c], rows sum to 1; labels [n] int.
-    Returns: [n] float64, at most 0; -inf where the label's posterior is 0.
+    [n] float64 in nats, at most 0; -inf where the label's posterior is 0.
     Source: Song and Mittal, USENIX Security 2021, section 4.1.
     """
     ordered = np.array(posteriors, dtype=np.float64)
@@ -81,9 +79,7 @@ def correctness_score(logits, labels):
 def fit_threshold(scores, member):
     """The observed score t whose rule score >= t has the highest balanced accuracy; the lowest one if several.
 
-    Args: scores [n], member [n] bool.
-    Returns: float.
-    Raises: CompLeakError on NaN scores, or when all points are members or all are non-members.
+    CompLeakError on NaN scores, or when all points are members or all are non-members.
     """
     values, members, non_members = counts_by_score(scores, member)
     # The gain in whole numbers: balanced accuracies that are equal must not differ by rounding.
@@ -92,11 +88,9 @@ def fit_threshold(scores, member):
 
 
 def fit_class_thresholds(scores, member, labels, num_classes):
-    """`fit_threshold` for each class; a class without members or non-members takes the global threshold.
+    """`fit_threshold` for each class, [num_classes]; one without members or non-members takes the global threshold.
 
-    Args: scores [n], member [n] bool, labels [n] int, num_classes int.
-    Returns: [num_classes] float64; the decision is scores >= thresholds[labels].
-    Raises: CompLeakError as `fit_threshold`, or for a label outside 0..num_classes-1.
+    The decision is scores >= thresholds[labels]. CompLeakError also for a label outside 0..num_classes-1.
     Source: Song and Mittal, USENIX Security 2021, section 4.1.
     """
     scores, member, labels = np.asarray(scores), np.asarray(member).astype(bool), np.asarray(labels)

@@ -1,4 +1,7 @@
-"""RMIA, the robust membership inference attack, with reference models that never saw the point (offline)."""
+"""RMIA, the robust membership inference attack, with reference models that never saw the point (offline).
+
+Source throughout: Zarifzadeh et al., ICML 2024, section 3 and appendix B.2.2.
+"""
 
 from typing import NamedTuple
 
@@ -24,12 +27,9 @@ def log_ratio(log_p_target, log_p_references, usable, a):
     logs nothing underflows: with ln p from logits every score is finite. Two probabilities of 0 are equally likely:
     the ratio is 1; with a = 1 a positive one above a reference of 0 is infinite.
 
-    Args: log_p_target [n] ln of the true label's posterior under the target, at most 0, -inf allowed;
-        log_p_references [n,r] under each reference; usable [n,r] bool, True where the reference did not train on the
-        point; a, fraction.
-    Returns: [n] float64 in nats, high for members, never NaN.
-    Raises: CompLeakError if a point has no usable reference, or `a` is outside 0..1.
-    Source: Zarifzadeh et al., ICML 2024, section 3 and appendix B.2.2 (offline).
+    log_p_target [n], ln of the true label's posterior under the target, -inf allowed; log_p_references [n,r] under each
+    reference; usable [n,r] bool, True where the reference did not train on the point; a, fraction. Gives [n] float64 in
+    nats, high for members, never NaN; CompLeakError for a point without a usable reference, or `a` outside 0..1.
     """
     return _log_ratio(log_p_target, _log_mean(log_p_references, usable), a)
 
@@ -53,12 +53,9 @@ def _log_ratio(log_p, log_mean, a):
 
 
 def population_score(ratio_x, ratio_z, gamma=1.0):
-    """Share of population points z that x dominates: ratio(x) > gamma · ratio(z).
+    """Share of population points z that x dominates, ratio(x) > gamma · ratio(z): [n] float64.
 
-    Args: ratio_x [n], ratio_z [m] of points that are members of no model, gamma.
-    Returns: [n] float64, fraction.
-    Raises: CompLeakError without population points.
-    Source: Zarifzadeh et al., ICML 2024, section 3.
+    ratio_x [n], ratio_z [m] of points that are members of no model; CompLeakError without any.
     """
     if len(ratio_z) == 0:
         raise CompLeakError("RMIA's population is empty")
@@ -87,12 +84,9 @@ def mirror(games, members, target_usable, grid):
     Each shadow's references are the other shadows that did not train on the point and, with disjoint pools, the
     target (`signals.out_references`), so that like the target's score a shadow's is a mean over several.
 
-    Args: games, a (log_p [m], log_p_references [m,r], usable [m,r]) of each shadow on its own points, as in
-        `log_ratio`; members, its [m] bool; target_usable [n,r], the references of the target's points; grid of
-        fractions, a single one to have it taken.
-    Returns: Mirrored.
-    Raises: CompLeakError as `log_ratio` and `metrics.auc`.
-    Source: Zarifzadeh et al., ICML 2024, appendix B.2.2, with one shadow; several are this project's.
+    games: a (log_p [m], log_p_references [m,r], usable [m,r]) of each shadow on its own points, as in `log_ratio`;
+    members: its [m] bool; target_usable [n,r], the references of the target's points; grid of fractions, a single one
+    to have it taken. Gives the Mirrored. With one shadow it is the source's, several are this project's.
     """
     log_p = np.concatenate([np.asarray(log_p, np.float64) for log_p, _, _ in games])
     log_mean = np.concatenate([_log_mean(references, usable) for _, references, usable in games])
@@ -175,15 +169,10 @@ def _run_population(attacked, context):
 
 
 def _released_population(attacked):
-    """The log-ratios of every shadow's scored rows, members too and as it was shown them, with uncorrected references.
-
-    a = 1 leaves the references' mean as it is.
-    """
-    found = []
-    for shadow in attacked.shadows:
-        log_p, references, usable = game(attacked, TARGET, shadow.index, shadow)
-        found.append(log_ratio(log_p, references, np.ones_like(usable), 1))
-    return np.concatenate(found)
+    """The log-ratios of every shadow's scored rows, members too and as it was shown them, with uncorrected references:
+    a = 1 leaves their mean as it is."""
+    games = [game(attacked, TARGET, shadow.index, shadow) for shadow in attacked.shadows]
+    return np.concatenate([log_ratio(log_p, of, np.ones_like(usable), 1) for log_p, of, usable in games])
 
 
 def _attack(name, run, short, *choices):

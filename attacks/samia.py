@@ -20,9 +20,8 @@ LEARNING_RATE = 0.001
 def encode(layer, x, masks):
     """nn.TransformerEncoderLayer (post-norm, GELU) written out, with ready dropout factors.
 
-    Args: layer; x [n,c,d]; masks: factors for the attention weights [n·heads,c,c], the attention's output
-        [n,c,d], the feed-forward's middle [n,c,f] and its output [n,c,d], or None in evaluation.
-    Returns: [n,c,d].
+    x [n,c,d] -> [n,c,d]; masks: factors for the attention weights [n·heads,c,c], the attention's output [n,c,d], the
+    feed-forward's middle [n,c,f] and its output [n,c,d], or None in evaluation.
     """
     n, c, d = x.shape
     attention = layer.self_attn
@@ -112,12 +111,9 @@ def tokens(posteriors, sensitivity, labels, device):
 
 def train_samia(posteriors, sensitivity, labels, member, seed, device, epochs=100, batch_size=BATCH, judge=None,
                 weight_decay=WEIGHT_DECAY):
-    """Train SAMIA on a shadow's outputs.
+    """The Samia, in evaluation mode, trained on a shadow's posteriors, sensitivity [n,c], labels [n] and member [n].
 
-    Args: posteriors [n,c], sensitivity [n,c], labels [n] int, member [n] bool; seed int; device; epochs int;
-        batch_size rows a step; judge, weight_decay as in `train_network`.
-    Returns: Samia in evaluation mode, on `device`.
-    Raises: CompLeakError unless there are members and non-members.
+    batch_size rows a step; judge, weight_decay and errors as of `train_network`.
     Source: Yuan and Zhang, USENIX Security 2022, section 4.
     """
     network = seeded(lambda: Samia(len(posteriors[0])), seed).to(device)
@@ -129,13 +125,8 @@ def train_samia(posteriors, sensitivity, labels, member, seed, device, epochs=10
 
 
 def samia_score(model, posteriors, sensitivity, labels):
-    """Log-odds of membership under a trained SAMIA; above 0 is P(member) > 0.5.
-
-    Log-odds, since probabilities near 1 would tie.
-
-    Args: model from `train_samia`; posteriors [n,c], sensitivity [n,c], labels [n] int.
-    Returns: [n] float64.
-    """
+    """Log-odds of membership under a trained SAMIA, [n] float64, since probabilities near 1 would tie; above 0 is
+    P(member) > 0.5. Arguments as `train_samia`."""
     return log_odds(model, tokens(posteriors, sensitivity, labels, next(model.parameters()).device))
 
 

@@ -1,4 +1,8 @@
-"""What one model says about an image's true label, in float64 from logits, and what its references say of it."""
+"""What one model says about an image's true label, in float64 from logits, and what its references say of it.
+
+Everywhere logits [n,c] · labels [n] int in 0..c-1 · usable [n,r] bool: whether a reference did not train on the point;
+CompLeakError for logits that are not finite, and for a point without a usable reference.
+"""
 
 import numpy as np
 from scipy.special import expit, logsumexp
@@ -11,11 +15,8 @@ TARGET = 0  # its place among the worlds: the shadows follow
 def label_gap(logits, labels):
     """φ, the true logit above all others together: z_y − ln Σ_{c≠y} exp(z_c), which is ln p_y − ln(1 − p_y).
 
-    From logits it stays finite and keeps its digits where p_y is 0 or 1 to rounding.
-
-    Args: logits [n,c] finite, two classes or more; labels [n] int in 0..c-1.
-    Returns: [n] float64 in nats, high where the model is sure of the true label.
-    Raises: CompLeakError for logits that are not finite.
+    From logits it stays finite and keeps its digits where p_y is 0 or 1 to rounding. [n] float64 in nats, high where
+    the model is sure of the true label.
     Source: Carlini et al., S&P 2022, section IV-C (the logit-scaled confidence).
     """
     others = np.array(logits, dtype=np.float64)
@@ -40,11 +41,7 @@ def posterior(gap):
 
 
 def cross_entropy(logits, labels):
-    """Loss of the true label, −ln p_y, without float32's rounding: logit gaps of 40 and of 60 are two losses.
-
-    Args and raises as `label_gap`.
-    Returns: [n] float64 in nats, at least 0.
-    """
+    """Loss of the true label, −ln p_y, [n] float64 in nats: logit gaps of 40 and of 60, equal in float32, differ."""
     return -log_posterior(label_gap(logits, labels))
 
 
@@ -56,10 +53,9 @@ def out_references(trained, player, disjoint):
     not, so there the target is never a reference. The target's own flags are what an attack is to find out: they are
     not read, whatever they hold.
 
-    Args: trained [n,w] bool, column 0 the target, then the shadows: the world's model trained on the point; player,
-        the attacked world's column; disjoint: whether the two pools never meet, so that every point of a shadow is
-        outside the target's.
-    Returns: [n,w] bool; the player's own column is False.
+    trained [n,w] bool, column 0 the target, then the shadows: the world's model trained on the point · player: the
+    attacked world's column · disjoint: whether the two pools never meet, so that every point of a shadow is outside the
+    target's. Gives [n,w] bool, the player's own column False.
     Source: Watson et al., ICLR 2022; Zarifzadeh et al., ICML 2024, section 3 (offline references).
     """
     usable = ~np.asarray(trained).astype(bool)
@@ -69,10 +65,7 @@ def out_references(trained, player, disjoint):
 
 
 def in_references(trained, player):
-    """Which shadows trained on the point, without the player and without reading the target's flags.
-
-    Args as `out_references`. Returns: [n,w] bool.
-    """
+    """Which shadows trained on the point, without the player and without reading the target's flags: [n,w] bool."""
     usable = np.array(trained).astype(bool)
     usable[:, [TARGET, player]] = False
     return usable
@@ -83,9 +76,8 @@ def completed(phi, mask, others):
 
     Which models train on a point is random, so the kinds differ in the mean by training alone. Only shadows are read.
 
-    Args: phi [n,r], or [n,r,k] of k versions; mask [n,r] bool, the wanted kind (did not train on the point, say);
-        others [n,r] bool, the other kind.
-    Returns: phi [n,r] or [n,r,k] float64, mask [n,r] bool; a point with neither kind stays without.
+    phi [n,r], or [n,r,k] of k versions; mask [n,r] bool, the wanted kind (did not train on the point, say); others
+    [n,r] bool, the other kind. Gives phi and mask; a point with neither kind stays without.
     """
     phi, mask = np.array(phi, dtype=np.float64), np.asarray(mask).astype(bool)
     moved = ~mask.any(1, keepdims=True) & others
@@ -96,11 +88,9 @@ def completed(phi, mask, others):
 
 
 def reference_mean(values, usable):
-    """r(x), the mean of a signal (φ, as a rule) over the references that a point may use.
+    """r(x), the mean of a signal (φ, as a rule) over the references that a point may use: [n] float64.
 
-    Args: values [n,r], one version of each reference, anything (NaN too) where not usable; usable [n,r] bool.
-    Returns: [n] float64.
-    Raises: CompLeakError if a point has no usable reference.
+    values [n,r], one version of each reference, anything (NaN too) where not usable.
     Source: Watson et al., ICLR 2022, section 3 (difficulty calibration).
     """
     values, usable = np.asarray(values, dtype=np.float64), checked_usable(usable)
@@ -109,7 +99,7 @@ def reference_mean(values, usable):
 
 
 def checked_usable(usable):
-    """usable [n,r] as bool. Raises CompLeakError if a point has no usable reference."""
+    """usable as bool; CompLeakError for a point without a usable reference."""
     usable = np.asarray(usable).astype(bool)
     lacking = int((~usable.any(1)).sum())
     if lacking:
@@ -122,11 +112,8 @@ def draw_references(usable, counts, seed):
 
     A target's point may use every shadow, a shadow's point fewer models: a mean over more references varies less, and
     an attack fitted on the one would meet something else in the other. So each target point draws its number of
-    references from the shadow game's numbers (all of its own where these are fewer), then which ones.
-
-    Args: usable [n,r] bool; counts [m] int at least 1, the references of each point of the shadow game; seed int.
-    Returns: [n,r] bool, within `usable`.
-    Raises: CompLeakError if a point has no usable reference, or a count is below 1.
+    references from the shadow game's numbers (all of its own where these are fewer), then which ones: [n,r] bool,
+    within `usable`. counts [m] int, at least 1: the references of each point of the shadow game.
     """
     usable, counts = checked_usable(usable), np.asarray(counts)
     if len(counts) == 0 or counts.min() < 1:

@@ -16,7 +16,7 @@ from evaluation.comparisons import (
     parts,
 )
 from evaluation.names import SETTINGS, short
-from evaluation.writing import Table, with_interval
+from evaluation.writing import Table, flat, with_interval
 
 METRICS = {"auc": "AUC", "tpr": "TPR at 0.1% FPR"}
 RATES = {**METRICS, "tpr_1": "TPR at 1% FPR"}
@@ -103,13 +103,8 @@ def _rates(rates, metrics, sign=""):
 
 
 def frame(saved):
-    """One row a comparison, fractions; per_seed is joined by spaces."""
-    rows = []
-    for row in saved["comparisons"]:
-        low, high = row["interval"]
-        kept = {name: value for name, value in row.items() if name not in ("interval", "sign")}
-        rows.append({**kept, "low": low, "high": high, "per_seed": " ".join(map(str, row["per_seed"]))})
-    return pd.DataFrame(rows)
+    """One row a comparison, fractions."""
+    return pd.DataFrame(map(flat, saved["comparisons"])).drop(columns="sign", errors="ignore")
 
 
 def _verdicts_block(saved):

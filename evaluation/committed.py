@@ -14,8 +14,8 @@ from common.files import atomic, read_json
 from common.paths import ORIGINAL
 from evaluation.best import t_interval
 from evaluation.drawing import Row, draw_answer
+from evaluation.figures import svg
 from evaluation.names import SETTINGS, short
-from evaluation.svg import svg
 
 CHOICE = "together"  # of ablation.md: the released code's choices that need no models of their own
 CHANGES = re.compile(r"([+-]\d+\.\d+)")
@@ -26,16 +26,10 @@ def sound(folder):
     seeds = sorted(folder.glob("seed_*"))
     if not seeds:
         raise CompLeakError(f"--reference {folder} has no seed_0, seed_1, …: name a folder of committed numbers")
-    each = [dict(_of_seed(seed)) for seed in seeds]
+    each = [{(path.stem, str(ORIGINAL) if path.stem == "MR" else path.parent.name, attack): metrics["auc"]
+             for path in sorted(seed.rglob("?R.json")) for attack, metrics in read_json(path)["attacks"].items()}
+            for seed in seeds]
     return {key: [one[key] for one in each] for key in each[0] if all(key in one for one in each)}
-
-
-def _of_seed(seed):
-    for path in sorted(seed.glob("*/?R.json")):
-        for attack, metrics in read_json(path)["attacks"].items():
-            yield (path.stem, path.parent.name, attack), metrics["auc"]
-    for attack, metrics in read_json(seed / "MR.json")["attacks"].items():
-        yield ("MR", str(ORIGINAL), attack), metrics["auc"]
 
 
 def released(folder, known):

@@ -10,7 +10,8 @@ from common.metrics import LOW_FPR, auc, balanced_accuracy, tpr_at_fpr
 from common.paths import ORIGINAL
 from evaluation.comparisons import combine
 from evaluation.evidence import read_judged
-from evaluation.tables import RATES, Table
+from evaluation.tables import RATES
+from evaluation.writing import Table, flat
 from models import protocol
 
 FORMAT = 5  # of ablation.json; earlier ones measured choices that were less like the released code
@@ -128,13 +129,8 @@ def table(run):
 
 def _flat(row):
     """A row of the CSV: labels, then sound, changed, difference, low, high and per_seed of each rate, fractions."""
-    flat = {label: row[label] for label in LABELS} | {"seeds": " ".join(map(str, row["seeds"]))}
-    for rate in SHOWN:
-        low, high = row[rate]["interval"]
-        flat |= {f"{rate}_{key}": row[rate][key] for key in ("sound", "changed", "difference")}
-        flat |= {f"{rate}_low": low, f"{rate}_high": high,
-                 f"{rate}_per_seed": " ".join(f"{value:.6g}" for value in row[rate]["per_seed"])}
-    return flat
+    return flat({**{name: row[name] for name in (*LABELS, "seeds")},
+                 **{f"{rate}_{name}": value for rate in SHOWN for name, value in row[rate].items()}})
 
 
 def describe(choice):

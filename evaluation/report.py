@@ -15,7 +15,6 @@ from evaluation import answer, claims, drawing, exposed, figures, report_parts
 from evaluation.claims_table import RULES
 from evaluation.evidence import check_together, read
 from evaluation.names import short
-from evaluation.svg import svg
 from evaluation.tables import RATES, build
 from models import hints
 from models.arguments import parser
@@ -43,7 +42,7 @@ def block(caption, frame, folded=False):
 def image(figure, alt):
     """A figure as an inline picture for the template."""
     # Percent-encoded: a quarter smaller than base64.
-    return {"data": quote(svg(figure), safe=" !$()*+,-./:;=?@_~"), "alt": alt}
+    return {"data": quote(figures.svg(figure), safe=" !$()*+,-./:;=?@_~"), "alt": alt}
 
 
 def of_table(table, overview=OVERVIEW):

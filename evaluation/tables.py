@@ -11,7 +11,7 @@ from data.splits import DISJOINT
 from evaluation.added import HEADING, beyond_controls
 from evaluation.evidence import read
 from evaluation.names import short
-from evaluation.writing import Table, screen, with_interval, write
+from evaluation.writing import Table, flat, screen, with_interval, write
 from models import protocol
 from models.arguments import parser
 from models.compression import describe
@@ -34,14 +34,9 @@ def rows(labels, result, attacks=None):
     """
     found = []
     for attack, metrics in result["attacks"].items():
-        if attacks is not None and attack not in attacks:
-            continue
-        rates = {}
-        for rate in RATES:
-            low, high = metrics[f"{rate}_interval"] or (None, None)
-            rates |= {rate: metrics[rate], f"{rate}_low": low, f"{rate}_high": high}
-        kept = {key: metrics[key] for key in ("tpr_resolvable", "fpr_of_decision", "members", "non_members")}
-        found.append({**labels, "attack": attack, **rates, **kept, "shadows": result["shadows"]})
+        if attacks is None or attack in attacks:
+            rates = {name: value for name, value in metrics.items() if name not in ("inputs", "digest", "notes")}
+            found.append({**labels, "attack": attack, **flat(rates), "shadows": result["shadows"]})
     return found
 
 

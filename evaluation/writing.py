@@ -22,6 +22,18 @@ def with_interval(value, interval, digits=2, sign="", unit=""):
     return f"{100 * value:{sign}z.{digits}f}{unit} {bounds(interval, digits)}"
 
 
+def flat(row):
+    """A row for a CSV: auc_interval becomes auc_low and auc_high, interval low and high; lists are joined by blanks."""
+    found = {}
+    for name, value in row.items():
+        if name.endswith("interval"):
+            stem = name.removesuffix("interval")
+            found[f"{stem}low"], found[f"{stem}high"] = value or (None, None)
+        else:
+            found[name] = " ".join(map(str, value)) if isinstance(value, list) else value
+    return found
+
+
 @dataclass(frozen=True)
 class Table:
     """A finished table: frame is what the CSV holds (fractions), blocks are {heading: frame of text} for reading.

@@ -18,7 +18,6 @@ from data.splits import make_split, to_json
 from evaluation import claims, drawing, figures
 from evaluation.evidence import read
 from evaluation.names import SETTINGS, short
-from evaluation.svg import svg
 from models.compression import paper_versions
 from models.run import Run, Settings
 
@@ -233,7 +232,7 @@ def test_an_svg_says_what_was_drawn_and_shortens_coordinates_alone(monkeypatch):
                    drawing.draw_histogram(scores / 100, member, "SR2 0.375"),
                    drawing.draw_auc({"pruned 95%": {"RMIA": (0.55, 0.54, 0.56)}}, "title 0.123")):
         said.clear()
-        page = ElementTree.fromstring(svg(figure))
+        page = ElementTree.fromstring(figures.svg(figure))
         shown = ["".join(text.itertext()) for text in page.iter("{http://www.w3.org/2000/svg}text")]
         assert len(shown) > 5 and sorted(shown) == sorted(said)
         coordinates = " ".join(element.get(name, "") for element in page.iter() for name in ("d", "x", "y"))
