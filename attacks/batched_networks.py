@@ -38,10 +38,7 @@ def train_and_score(jobs, epochs=EPOCHS):
     """Log-odds of membership from each job's network: d → 64 → 64 → 1 with GELU, trained by AdamW on cross-entropy.
 
     Features are standardised by the training rows. The rate falls from 3e-3 by a cosine over the epochs; weight decay
-    1e-2, 256 rows a step. What a job gets does not depend on its neighbours but for rounding.
-
-    Args: jobs, a list of Job; epochs int.
-    Returns: list of [m] float64, one for each job.
+    1e-2, 256 rows a step. What a job gets, [m] float64, does not depend on its neighbours but for rounding.
     """
     shape = [(job.features.shape[1], len(job.rows)) for job in jobs]
     alike = [list(places) for _, places in groupby(sorted(range(len(jobs)), key=shape.__getitem__), shape.__getitem__)]

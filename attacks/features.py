@@ -15,10 +15,8 @@ def one_hot(labels, c):
 
 
 def train_based_features(posteriors, labels=None):
-    """Inputs of the train-based attacks: posteriors, and the one-hot label when labels are given.
+    """Inputs of the train-based attacks: posteriors [n,c], and the one-hot label when labels [n] are given: [n,2c].
 
-    Args: posteriors [n,c]; labels [n] int or None.
-    Returns: [n,c] float64 without labels, [n,2c] with.
     Source: Shokri et al., S&P 2017, section V (without); Nasr et al., CCS 2018, section 3 (with).
     """
     posteriors = np.asarray(posteriors, dtype=np.float64)
@@ -33,8 +31,7 @@ def sr_features(original_logits, compressed_logits, labels, with_label):
     Classes are ordered by the original's logits, descending (stable), and both models' posteriors, and the
     one-hot label of SR2, follow that one order.
 
-    Args: original_logits [n,c], compressed_logits [n,c], labels [n] int, with_label bool.
-    Returns: [n,2c] (SR1) or [n,3c] (SR2) float64.
+    original_logits [n,c], compressed_logits [n,c], labels [n] int -> [n,2c] (SR1) or [n,3c] (SR2) float64.
     Source: CompLeak, single reference.
     """
     original_logits = np.asarray(original_logits)

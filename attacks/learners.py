@@ -33,18 +33,17 @@ class Learned:
 
 
 def learn(shadow, member, target, seed, groups=None, twins=None, kinds=KINDS):
-    """Fit every kind on the shadows' rows, choose one there, and score the target with it.
+    """The Learned of fitting every kind on the shadows' rows, choosing one there, and scoring the target with it.
 
     "nets": five networks of 64–64 GELU units, their log-odds averaged; those of all folds train side by side.
     "logistic" and "forest": attacks/classifiers.py; a forest of one shadow is judged out of bag, which costs one fit
     where folds cost six. Folds and seeds depend on `seed`, `member`, `groups` and `twins` alone, so features are
     compared on equal terms.
 
-    Args: shadow [n,d], the rows of all shadows; member [n] bool; target [m,d]; seed int; groups [n] int, the shadow of
-        each row where there are several, else None; twins [n] int or None, without groups: rows of equal pictures share
-        a number, and none judges another; kinds, a sequence of those to compare.
-    Returns: Learned.
-    Raises: CompLeakError for features that are not finite, or folds that cannot be made.
+    shadow [n,d], the rows of all shadows · member [n] bool · target [m,d] · groups [n] int, the shadow of each row
+    where there are several, else None · twins [n] int or None, without groups: rows of equal pictures share a number, and
+    none judges another · kinds: those to compare. CompLeakError for features that are not finite, or folds that cannot
+    be made.
     Source: Wolpert, Neural Networks 1992, for scores from fits that did not see the row.
     """
     assert groups is None or twins is None, "groups already keep a shadow's rows together"
@@ -73,10 +72,8 @@ def fold_of_rows(member, seed, groups=None, folds=FOLDS):
     With several shadows a row's group is its shadow, so that whole shadows are left out; with one, twins (rows of equal
     pictures) share a group, or a row would be judged by a fit that saw its twin.
 
-    Args: member [n] bool; seed int; groups [n] int, or None where each row is its own; folds int, fewer where there
-        are fewer groups.
-    Returns: [n] int from 0.
-    Raises: CompLeakError with a single group, or where the rows outside a fold would all be of one kind.
+    groups [n] int, None where each row is its own; fewer folds where there are fewer groups. Gives [n] int from 0;
+    CompLeakError with a single group, or where the rows outside a fold would all be of one kind.
     """
     member = np.asarray(member).astype(bool)
     group = np.unique(np.arange(len(member)) if groups is None else groups, return_inverse=True)[1]

@@ -68,12 +68,10 @@ def both_columns(scores):
 
 
 def train_multi(scores, losses, member, seed, device, epochs=100, judge=None, standardise=True):
-    """Train the network on a shadow's scores and losses.
+    """The MultiNetwork, in evaluation mode, trained on a shadow's scores and losses.
 
-    Args: scores [n,k] member probabilities, or `both_columns` of them, losses [n,k] in nats, of the same images under k
-        models; member [n] bool; seed int; device; epochs int; judge as in `train_network`; standardise: the losses.
-    Returns: MultiNetwork in evaluation mode, on `device`.
-    Raises: CompLeakError unless there are members and non-members.
+    scores [n,k] member probabilities, or `both_columns` of them, losses [n,k] in nats, of the same images under k
+    models; member [n] bool; judge and errors as of `train_network`; standardise: the losses.
     Source: CompLeak, multiple references.
     """
     inputs = side_by_side(scores, losses, device)
@@ -87,11 +85,8 @@ def train_multi(scores, losses, member, seed, device, epochs=100, judge=None, st
 
 
 def multi_score(model, scores, losses):
-    """Log-odds of membership under a trained network; above 0 is P(member) > 0.5.
-
-    Args: model from `train_multi`; scores [n,k] or [n,2k], losses [n,k] in nats, as it was trained on.
-    Returns: [n] float64.
-    """
+    """Log-odds of membership, [n] float64, under a network from `train_multi`, whose scores and losses are like these;
+    above 0 is P(member) > 0.5."""
     return log_odds(model, side_by_side(scores, losses, model.loss_mean.device))
 
 

@@ -77,13 +77,12 @@ def train_network(network, inputs, member, learning_rate, dropout, seed, epochs,
     Everything lies on the network's device; the order of the rows comes from a CPU generator, so it is the same
     on every device. A last batch of a single row is left out, since BatchNorm cannot use it.
 
-    Args: network with a `dropout` attribute to draw from; inputs [n,...] on its device; member [n] bool;
-        learning_rate; dropout probability; seed int, from which the roles "order" and "dropout" get their own; epochs
-        int; name of the progress bar, or None for no bar; batch_size, rows a step; judge: network -> number, or None:
-        the epoch that it rates highest is kept (the first if several) instead of the last, as the released protocol
-        does; backward: sets a batch's gradients; weight_decay of every parameter.
-    Returns: the network, in evaluation mode.
-    Raises: CompLeakError unless there are members and non-members, one for each input.
+    network: with a `dropout` attribute to draw from · inputs [n,...] on its device · member [n] bool · dropout: its
+    probability · seed int, from which the roles "order" and "dropout" get their own · name of the progress bar, None
+    for no bar · batch_size: rows a step · judge: network → number, or None: the epoch that it rates highest is kept
+    (the first if several) instead of the last, as the released protocol does · backward: sets a batch's gradients ·
+    weight_decay of every parameter. Gives the network, in evaluation mode; CompLeakError unless there are members and
+    non-members, one for each input.
     """
     targets = torch.as_tensor(member, device=inputs.device).long()
     if len(targets) != len(inputs) or targets.min() == targets.max():

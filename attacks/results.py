@@ -141,11 +141,10 @@ def evaluate(scores, decisions, member, seed, released_tpr=None):
     The AUC's interval is from DeLong's variance, those of ACC and TPR from the bootstrap. TPR is at 0.1% FPR (tpr) and
     at 1% FPR (tpr_1); the first is not resolvable with fewer than 1,000 non-members, the second with fewer than 100.
 
-    Args: scores [n]; decisions [n] bool, or None where no shadow gave a threshold; member [n] bool; seed int of the
-    bootstrap; released_tpr: (scores, member, fpr) → the TPR as the released protocol reads it, None to read it soundly.
-    Returns: dict of floats, [low, high] lists, a bool and two counts; all rates are fractions; what needs decisions is
-    None without them.
-    Raises: CompLeakError as `checked`, or with fewer than two members or non-members.
+    scores [n]; decisions [n] bool, or None where no shadow gave a threshold; member [n] bool; seed of the bootstrap;
+    released_tpr: (scores, member, fpr) → the TPR as the released protocol reads it, None to read it soundly. Rates are
+    fractions; what needs decisions is None without them. CompLeakError as `checked`, or with fewer than two members or
+    non-members.
     """
     scores, member = checked(scores, member)
     decided = decisions is not None
