@@ -41,9 +41,9 @@ def learn(shadow, member, target, seed, groups=None, twins=None, kinds=KINDS):
     compared on equal terms.
 
     shadow [n,d], the rows of all shadows · member [n] bool · target [m,d] · groups [n] int, the shadow of each row
-    where there are several, else None · twins [n] int or None, without groups: rows of equal pictures share a number, and
-    none judges another · kinds: those to compare. CompLeakError for features that are not finite, or folds that cannot
-    be made.
+    where there are several, else None · twins [n] int or None, without groups: rows of equal pictures share a number,
+    and none judges another · kinds: those to compare. CompLeakError for features that are not finite, or folds that
+    cannot be made.
     Source: Wolpert, Neural Networks 1992, for scores from fits that did not see the row.
     """
     assert groups is None or twins is None, "groups already keep a shadow's rows together"

@@ -66,17 +66,12 @@ def latex(table):
     """The table as LaTeX floats, one a block, for a document with booktabs and adjustbox."""
     lines = [r"% \usepackage{booktabs,adjustbox}"]
     for heading, text in table.blocks.items():
+        tabular = text.map(escape).rename(columns=escape).to_latex(index=False, escape=False)
         lines += [r"\begin{table}[htbp]", r"\centering", rf"\caption{{{escape(f'{heading}. {table.caption}')}}}",
-                  r"\begin{adjustbox}{max width=\textwidth}", rf"\begin{{tabular}}{{{'l' * text.shape[1]}}}",
-                  r"\toprule", _ampersands(text.columns), r"\midrule", *map(_ampersands, text.to_numpy()),
-                  r"\bottomrule", r"\end{tabular}", r"\end{adjustbox}", r"\end{table}"]
+                  r"\begin{adjustbox}{max width=\textwidth}", tabular + r"\end{adjustbox}", r"\end{table}"]
     lines += [escape(table.rules)] if table.rules else []
     # LaTeX holds only so many floats that have no place yet.
     return "\n".join([*lines, r"\clearpage", ""])
-
-
-def _ampersands(cells):
-    return " & ".join(map(escape, cells)) + r" \\"
 
 
 def escape(text):
