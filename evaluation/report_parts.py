@@ -5,7 +5,7 @@ import pandas as pd
 
 from attacks import nr, sr
 from attacks.attack import REFERENCE
-from attacks.rmia_game import POPULATION
+from attacks.rmia import POPULATION
 from evaluation import differences
 from evaluation.best import t_interval
 from evaluation.figures import BARS, SR_CURVE

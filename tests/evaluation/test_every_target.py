@@ -10,6 +10,7 @@ from common.files import read_json, write_json
 from common.paths import ORIGINAL, Version
 from evaluation import claims, report, tables
 from evaluation.claims_table import table_of
+from evaluation.evidence import read
 from models.run import Run
 
 PRUNED = Version("pruning", "0.6")
@@ -41,7 +42,7 @@ def test_every_target_is_summed_up_as_runs_of_several_seeds_are(made_up_run):
     assert "protocol sound, pools shared. " in caption
     page = report.page([Run(one) for one in layouts])
     assert "seeds 0, 0 (shadow_0), 0 (shadow_1), pools shared" in page and "Pools: shared, every model" in page
-    models, c1 = tables.build(Run(layouts[1]))
+    models, c1 = tables.build(read(Run(layouts[1])))
     assert all("seed 0 (shadow_0), split" in one.caption and "; pools shared, so every" in one.caption
                for one in (models, c1))
     assert models.frame["accuracy_in"][0] == Run(layout).config(ORIGINAL, "shadow_0")["accuracy_in"]
@@ -51,5 +52,5 @@ def test_disjoint_pools_are_not_mentioned(made_up_run):
     run = Run(trained(made_up_run([], n=600)))
     nr.attack_version(run, ORIGINAL, Context(0), ["metric_based_2"])
     saved = claims.judge_and_save([run])
-    texts = [table_of(saved).caption, *(table.caption for table in tables.build(run))]
+    texts = [table_of(saved).caption, *(table.caption for table in tables.build(read(run)))]
     assert len(texts) == 3 and not [text for text in texts if "pools" in text or "(shadow" in text]
