@@ -172,26 +172,6 @@ def caption(run, name, frame, nr):
 
 # The tables themselves.
 
-def models_table(run):
-    """The models ready to show: accuracy in per cent, size in MB."""
-    return models_text(models_frame(read_configs(run)))
-
-
-def nr_table(found):
-    """C1 ready to show: per cent with intervals, one row per model and attack. found: a run's Evidence."""
-    return readable(nr_frame(found.nr))
-
-
-def sr_table(found):
-    """C2 ready to show: per cent with intervals, one row per pair, setting and attack."""
-    return readable(sr_frame(found.sr, found.nr))
-
-
-def mr_table(found):
-    """C3 ready to show: one row per group, setting and attack, of a run that MR was run on."""
-    return readable(mr_frame(found.multi, found.sr, found.nr))
-
-
 def build(found):
     """Every Table that a run's Evidence allows; missing models are named in one line."""
     made, run, nr, sr = [], found.run, found.nr, found.sr

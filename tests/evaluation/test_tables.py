@@ -176,23 +176,9 @@ def test_mr_stands_beside_sr2_of_its_group_and_rmia(make_run):
         ("NR original", "RMIA")]
     multi = saved_attacks(run, ORIGINAL, "MR")
     assert list(frame["auc"])[:2] == [metrics["auc"] for metrics in multi.values()]
-    shown = tables.mr_table(read(run))
+    shown = tables.readable(frame)
     assert list(shown.columns) == ["group", "setting", "attack", *tables.RATES.values()]
     assert shown["AUC (%)"][0].startswith(f"{100 * frame['auc'][0]:.2f} [")
-
-
-def test_tables_for_the_notebook_are_those_of_the_files(make_run):
-    run = make_run()
-    made = built(run)
-    pd.testing.assert_frame_equal(tables.models_table(run), made["models"].blocks["Models"])
-    for name, table in (("C1", tables.nr_table), ("C2", tables.sr_table), ("C3", tables.mr_table)):
-        pd.testing.assert_frame_equal(table(read(run)), tables.readable(made[name].frame))
-
-
-def test_tables_of_attacks_that_have_not_been_run_are_empty(make_run, capsys):
-    run = make_run([], multi=False)
-    assert tables.nr_table(read(run)).empty and tables.sr_table(read(run)).empty
-    assert "python CompLeakNR.py" in capsys.readouterr().out
 
 
 def test_no_row_or_order_depends_on_the_results(make_run, tmp_path):
