@@ -1,6 +1,4 @@
 """The answer of a run: one sentence, one figure's rows and three lines, from claims.json."""
-import re
-
 from common.metrics import LOW_FPR
 from data.splits import DISJOINT
 from evaluation.claim_pairs import CLAIMS
@@ -117,8 +115,3 @@ def _narrow(frame):
     frame = frame.assign(verdict=[f"{SIGNS[word]}\N{NO-BREAK SPACE}{word}" for word in frame["verdict"]])
     several = [] if frame["spread"].eq("-").all() else ["per seed", "spread"]
     return frame[["what", "verdict", "difference", "hardest against", "judged by", "supported", "p Holm", *several]]
-
-
-def rules(text):
-    """The claims' rules as a list of sentences."""
-    return re.split(r"(?<=[.]) (?=[A-Z])", text.removeprefix("Rules. "))

@@ -7,7 +7,7 @@ from common.metrics import resolvable
 from common.paths import ORIGINAL
 from evaluation import best
 from evaluation.claim_pairs import CLAIMS, c1_pairs, c2_pairs, c3_pairs, expected_parts
-from evaluation.claims_table import screen_table, table_of
+from evaluation.claims_table import table_of
 from evaluation.comparisons import (
     CONTRADICTED,
     EQUIVALENCE,
@@ -158,7 +158,7 @@ def main(argv=None):
         print(saved["best"]["text"])
     for run in runs:
         say_at_chance(run, run.versions())
-    brief = screen_table(saved)
+    brief = table_of(saved, narrow=True)
     print("\n" + screen(brief, list(brief.blocks)))
     print(f"claims.json written to {layout.root()}, claims.md, .csv, .tex to {layout.tables}")
 

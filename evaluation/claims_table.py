@@ -21,49 +21,52 @@ from evaluation.writing import Table, flat, with_interval
 METRICS = {"auc": "AUC", "tpr": "TPR at 0.1% FPR"}
 RATES = {**METRICS, "tpr_1": "TPR at 1% FPR"}
 RULES = (
-    "Rules. Two attacks are compared on the same points of the target: AUC by DeLong's test, TPR at 0.1% FPR by "
-    "the paired stratified bootstrap (p from its standard error). Over several seeds: the mean of the runs' "
-    "differences, with the mean of their variances over the number of runs, so intervals and p speak of these "
-    "trained models, and the spread between seeds (standard deviation) stands apart. p is corrected by Holm, one "
-    "family for each claim and metric; 95% intervals are of each comparison by itself. A comparison is supported "
-    "(contradicted) when its corrected p is below 0.05 and the difference lies on the claim's side (the other "
-    "side), else undecided. C1: each NR attack on 90% pruned and 4 centroids must find less than on the original, "
-    "where it finds anything there (its interval does not reach chance); on 60% pruned, int8 and 16 centroids its "
-    f"AUC must be within ±{MARGIN:g} by two one-sided tests (contradicted: outside it, by a p of its own, then "
-    "shown). C2, same family: SR1 and SR2, LR and RF, against the same features of one model given twice, of the "
-    "original and of the compressed model, confidence and calibrated against themselves on either; every NR attack: "
-    "SR2 (RF) against every NR attack on either. C3, same family: MR with the original against SR2 (RF) of each of its "
-    "models, MR without against train_based_2 (RF) of each, and both against MR of the original repeated; every NR "
-    "attack: MR against every NR attack on the models it is given. Same knowledge: none (no shadow), fitted (on a "
-    "shadow), reference (shadows answer the scored points too); of each level the attack of highest AUC on the shadow, "
-    "on either side and for each seed, is taken to the target. Attacker's best: the same over all attacks, models and "
-    "groups of NR, of SR, of MR; SAMIA and RMIA's population score, which have no scores on the shadow, and controls "
-    "are no candidates. All comparisons of a line "
-    "must be supported for the line to be, one contradicted contradicts it, else it is undecided; likewise from "
-    "lines to claims, by AUC; what is missing is undecided. No attack is picked by its result: each line shows "
-    "its least favourable comparison, and each sentence the range of these, only for the reader.")
+    "Two attacks are compared on the same points of the target: AUC by DeLong's test, TPR at 0.1% FPR by the paired "
+    "stratified bootstrap (p from its standard error).",
+    "Over several seeds: the mean of the runs' differences, with the mean of their variances over the number of runs,"
+    " so intervals and p speak of these trained models, and the spread between seeds (standard deviation) stands "
+    "apart. p is corrected by Holm, one family for each claim and metric; 95% intervals are of each comparison by "
+    "itself.",
+    "A comparison is supported (contradicted) when its corrected p is below 0.05 and the difference lies on the "
+    "claim's side (the other side), else undecided.",
+    "C1: each NR attack on 90% pruned and 4 centroids must find less than on the original, where it finds anything "
+    "there (its interval does not reach chance); on 60% pruned, int8 and 16 centroids its AUC must be within "
+    f"±{MARGIN:g} by two one-sided tests (contradicted: outside it, by a p of its own, then shown).",
+    "C2, same family: SR1 and SR2, LR and RF, against the same features of one model given twice, of the original and"
+    " of the compressed model, confidence and calibrated against themselves on either; every NR attack: SR2 (RF) "
+    "against every NR attack on either.",
+    "C3, same family: MR with the original against SR2 (RF) of each of its models, MR without against train_based_2 "
+    "(RF) of each, and both against MR of the original repeated; every NR attack: MR against every NR attack on the "
+    "models it is given.",
+    "Same knowledge: none (no shadow), fitted (on a shadow), reference (shadows answer the scored points too); of "
+    "each level the attack of highest AUC on the shadow, on either side and for each seed, is taken to the target.",
+    "Attacker's best: the same over all attacks, models and groups of NR, of SR, of MR; SAMIA and RMIA's population "
+    "score, which have no scores on the shadow, and controls are no candidates.",
+    "All comparisons of a line must be supported for the line to be, one contradicted contradicts it, else it is "
+    "undecided; likewise from lines to claims, by AUC; what is missing is undecided.",
+    "No attack is picked by its result: each line shows its least favourable comparison, and each sentence the range "
+    "of these, only for the reader.")
 
 
-def table_of(saved):
-    """The Table of claims.json's values: every comparison in the frame (fractions), a line for each part as text."""
-    blocks = {**best_block(saved), **_verdicts_block(saved)}
-    for metric, name in METRICS.items():
-        text = lines(saved, metric)
-        if len(text):
-            blocks[f"{name}, in points"] = text
-    answer = f"{saved['best']['text']}. " if saved["best"] else ""
-    return Table("claims", answer + _caption(saved), frame(saved), blocks, RULES)
+def table_of(saved, narrow=False):
+    """The Table of claims.json's values: every comparison in the frame (fractions), a line for each part as text.
+
+    narrow: for a screen, by AUC alone and in fewer columns.
+    """
+    metrics = ["auc"] if narrow else list(METRICS)
+    blocks = {**best_block(saved, metrics if narrow else RATES), **verdicts(saved)}
+    for metric in metrics:
+        if len(text := lines(saved, metric)):
+            blocks[f"{METRICS[metric]}, in points"] = _narrow(text) if narrow else text
+    answer = f"{saved['best']['text']}. " if saved["best"] and not narrow else ""
+    return Table("claims", answer + _caption(saved), frame(saved), blocks, f"Rules. {' '.join(RULES)}")
 
 
-def screen_table(saved):
-    """The same with verdicts and AUC alone, in fewer columns."""
-    kept = ["claim", "what", "judged by", "hardest against", "difference", "p Holm", "verdict"]
-    blocks, narrow = {**best_block(saved, ["auc"]), **_verdicts_block(saved)}, lines(saved, "auc")
-    if len(narrow):
-        # SR always has the original beside the version that is named.
-        narrow["hardest against"] = narrow["hardest against"].str.replace("original + ", "").str.replace(" on ", ": ")
-        blocks[f"{METRICS['auc']}, in points"] = narrow[kept]
-    return Table("claims", _caption(saved), frame(saved), blocks, RULES)
+def _narrow(text):
+    # SR always has the original beside the version that is named.
+    against = text["hardest against"].str.replace("original + ", "").str.replace(" on ", ": ")
+    return text.assign(**{"hardest against": against})[["claim", "what", "judged by", "hardest against", "difference",
+                                                        "p Holm", "verdict"]]
 
 
 def _caption(saved):
@@ -75,7 +78,7 @@ def _caption(saved):
             f"{first['protocol']}{pools}. {sentences}")
 
 
-def best_block(saved, metrics=tuple(RATES)):
+def best_block(saved, metrics=RATES):
     """{heading: frame}: the attacker's best, a line a setting, then what each step adds; what attacks find beyond
     controls, where there are some. {} without a best."""
     found = saved["best"]
@@ -107,18 +110,14 @@ def frame(saved):
     return pd.DataFrame(map(flat, saved["comparisons"])).drop(columns="sign", errors="ignore")
 
 
-def _verdicts_block(saved):
-    return {"Verdicts": verdicts(saved)} if saved["verdicts"] else {}  # none for a single version
-
-
 def verdicts(saved):
-    """A line for each claim and way of judging it, and the claim's own word."""
+    """{heading: frame}: a line for each claim and way of judging it, and the claim's own word; {} for one version."""
     rows = []
     for claim, found in saved["verdicts"].items():
         for way, words in found["judged"].items():
             by_metric = {name: words.get(key, "-") for key, name in METRICS.items()}
             rows.append({"claim": claim, "judged by": way, **by_metric, "the claim": found["verdict"]})
-    return pd.DataFrame(rows)
+    return {"Verdicts": pd.DataFrame(rows)} if rows else {}
 
 
 def lines(saved, metric):

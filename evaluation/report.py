@@ -71,7 +71,7 @@ def first_screen(evidence, judged):
     parts = [{**one, "tables": [block(caption, frame) for caption, frame in one["tables"].items()]}
              for one in answer.claims(judged)]
     best = [block(caption, frame) for caption, frame in answer.best(judged).items()]
-    return {"sentences": found, "figure": figure, "claims": parts, "best": best, "rules": answer.rules(RULES)}
+    return {"sentences": found, "figure": figure, "claims": parts, "best": best, "rules": RULES}
 
 
 def drawn(found, judged):

@@ -179,7 +179,7 @@ def test_table_holds_every_comparison_and_the_rules(two_seeds):
     csv = pd.read_csv(folder / "claims.csv")
     assert list(csv["difference"]) == pytest.approx([row["difference"] for row in saved["comparisons"]])
     page = (folder / "claims.md").read_text()
-    for text in (claims_table.RULES, *(verdict["text"] for verdict in saved["verdicts"].values())):
+    for text in (*claims_table.RULES, *(verdict["text"] for verdict in saved["verdicts"].values())):
         assert text in page
     auc_lines = table.blocks["AUC, in points"]
     assert len(auc_lines) == 2 + 3 + 8 * 7 + 4 * 2 * 2 and (folder / "claims.tex").exists()
