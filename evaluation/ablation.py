@@ -123,11 +123,7 @@ def compare_retrained(name, pairs, ablation):
     """Rows of runs whose models were trained under another protocol; their attacks are run where they are missing."""
     trained = [version for version in ablation.versions if all(version in other.versions() for _, other in pairs)]
     pairs = [tuple(attack(run, trained, ablation) for run in pair) for pair in pairs]
-    return measure(pairs, _seeds(pairs), name, trained, INTERPOLATED in protocol.parse(name))
-
-
-def _seeds(pairs):
-    return [run.settings.seed for run, _ in pairs]
+    return measure(pairs, name, trained, INTERPOLATED in protocol.parse(name))
 
 
 def chosen_versions(run, names):
@@ -192,7 +188,7 @@ def main(argv=None):
     rows = []
     for choice in args.choices:
         pairs = [(run, switch_on(run, choice, ablation)) for run in sound]
-        rows += measure(pairs, _seeds(pairs), choice, versions, INTERPOLATED in _choices(choice, ablation))
+        rows += measure(pairs, choice, versions, INTERPOLATED in _choices(choice, ablation))
     for name, pairs in retrained.items():
         rows += compare_retrained(name, pairs, ablation)
     first = runs[0]

@@ -72,7 +72,7 @@ def _tpr(before, after, member, seed, released_tpr):
         for rows in resamples])
 
 
-def measure(pairs, seeds, choice, versions, interpolated):
+def measure(pairs, choice, versions, interpolated):
     """A dictionary for each attack of interest that all runs made: LABELS, seeds, then each rate's differences.
 
     pairs: (sound Run, changed Run), one a seed; interpolated: whether the changed TPR is read as the choice
@@ -80,7 +80,7 @@ def measure(pairs, seeds, choice, versions, interpolated):
     """
     places = [("NR", ORIGINAL, NR_ATTACKS), *(("SR", version, SR_ATTACKS) for version in versions),
               ("MR", ORIGINAL, [f"{group}, {knows}" for group in groups_of(versions) for knows in mr.AGGREGATED])]
-    rows = []
+    rows, seeds = [], [run.settings.seed for run, _ in pairs]
     for setting, version, attacks in places:
         loaded = [[_decided(Results(run, version, setting)) for run in pair] for pair in pairs]
         if any(None in pair for pair in loaded):
