@@ -6,28 +6,18 @@ and MR, so that only the published versions differ. The control for more queries
 mirror image, shifts by a pixel) in the versions' place.
 Source of the calibration: Watson et al., ICLR 2022, section 3; of several versions together: this project.
 """
-from typing import NamedTuple
-
 import numpy as np
 
 from attacks.attack import FITTED, REFERENCE, Attack, Scored
 from attacks.classifiers import equal_rows
 from attacks.games import asked, has_references, signals_of
-from attacks.learners import learn
+from attacks.learners import Rows, learn
 from common.seeds import derive_seed
 
 CONFIDENCE, CALIBRATED = "confidence", "calibrated"
 KNOWLEDGE = {CONFIDENCE: FITTED, CALIBRATED: REFERENCE}
 LACKING = (f"{CALIBRATED} is left out: it needs every model's answers on all scored rows and, with shared pools, two "
            "shadows")
-
-
-class Rows(NamedTuple):
-    """The shadows' rows: member [Σm] bool; groups [Σm] their shadow, where there are several; twins [Σm] or None."""
-
-    member: np.ndarray
-    groups: np.ndarray | None
-    twins: np.ndarray | None
 
 
 def attack(name, versions_of, **entry):
@@ -69,7 +59,7 @@ def run_learned(name, signals, rows, context):
     """
     shadow, target = (features(name, sides) for sides in zip(*((one.shadows, one.target) for one in signals),
                                                              strict=True))
-    found = learn(shadow, rows.member, target, derive_seed(context.seed, "learner"), rows.groups, rows.twins)
+    found = learn(shadow, rows, target, derive_seed(context.seed, "learner"))
     return Scored(found.target, found.target > 0.5, found.shadow, notes={"kind": found.kind, "areas": found.areas})
 
 

@@ -18,6 +18,15 @@ NETS = 5
 FOLDS = 5
 
 
+class Rows(NamedTuple):
+    """The shadows' rows: member [n] bool · groups [n] int, the shadow of each row where there are several · twins [n]
+    int where there is one: rows of equal pictures share a number, and none judges another."""
+
+    member: np.ndarray
+    groups: np.ndarray | None = None
+    twins: np.ndarray | None = None
+
+
 @dataclass(frozen=True)
 class Learned:
     """What `learn` gives; scores are probabilities of membership, said to be a member above 0.5.
@@ -32,27 +41,21 @@ class Learned:
     target: np.ndarray
 
 
-def learn(shadow, member, target, seed, groups=None, twins=None, kinds=KINDS):
+def learn(shadow, rows, target, seed, kinds=KINDS):
     """The Learned of fitting every kind on the shadows' rows, choosing one there, and scoring the target with it.
 
     "nets": five networks of 64–64 GELU units, their log-odds averaged; those of all folds train side by side.
     "logistic" and "forest": attacks/classifiers.py; a forest of one shadow is judged out of bag, which costs one fit
-    where folds cost six. Folds and seeds depend on `seed`, `member`, `groups` and `twins` alone, so features are
-    compared on equal terms.
-
-    shadow [n,d], the rows of all shadows · member [n] bool · target [m,d] · groups [n] int, the shadow of each row
-    where there are several, else None · twins [n] int or None, without groups: rows of equal pictures share a number,
-    and none judges another · kinds: those to compare. CompLeakError for features that are not finite, or folds that
-    cannot be made.
+    where folds cost six. Folds and seeds depend on `seed` and `rows` alone, so features are compared on equal terms.
+    shadow [n,d], features of `rows`; target [m,d]; kinds: those to compare. CompLeakError for features that are not
+    finite, or folds that cannot be made.
     Source: Wolpert, Neural Networks 1992, for scores from fits that did not see the row.
     """
-    assert groups is None or twins is None, "groups already keep a shadow's rows together"
-    member = np.asarray(member).astype(bool)
-    shadow, target = _checked(shadow, len(member)), _checked(target)
-    left_out = LeftOut(fold_of_rows(member, derive_seed(seed, "folds"), twins if groups is None else groups),
-                       groups is not None, twins)
-    scores = {kind: FITTERS[kind](shadow, target, member, left_out, seed) for kind in KINDS if kind in kinds}
-    areas = {kind: auc(of_shadow, member) for kind, (of_shadow, _) in scores.items()}
+    assert rows.groups is None or rows.twins is None, "groups already keep a shadow's rows together"
+    shadow, target = _checked(shadow, len(rows.member)), _checked(target)
+    fold = fold_of_rows(rows.member, derive_seed(seed, "folds"), rows.twins if rows.groups is None else rows.groups)
+    scores = {kind: FITTERS[kind](shadow, target, rows, fold, seed) for kind in KINDS if kind in kinds}
+    areas = {kind: auc(of_shadow, rows.member) for kind, (of_shadow, _) in scores.items()}
     kind = max(areas, key=areas.get)  # the first of several
     return Learned(kind, areas, *scores[kind])
 
@@ -96,19 +99,11 @@ def fold_of_rows(member, seed, groups=None, folds=FOLDS):
     return fold
 
 
-class LeftOut(NamedTuple):
-    """Which rows a fit leaves out: fold [n] of each row, whether folds are whole shadows, and the rows' twins."""
-
-    fold: np.ndarray
-    shadows: bool
-    twins: np.ndarray | None
-
-
-def _nets(shadow, target, member, left_out, seed):
-    """(shadow [n] cross-fitted, target [m]) of averaged networks, every one of them trained at once."""
-    fold = left_out.fold
+def _nets(shadow, target, rows, fold, seed):
+    """(shadow [n] cross-fitted, target [m]) of averaged networks, every one of them trained at once. fold [n] of each
+    row of the shadow."""
     parts = [*range(fold.max() + 1), None]
-    jobs = [Job(shadow, member, np.flatnonzero(fold != part) if part is not None else np.arange(len(member)),
+    jobs = [Job(shadow, rows.member, np.flatnonzero(fold != part) if part is not None else np.arange(len(fold)),
                 shadow[fold == part] if part is not None else target,
                 derive_seed(seed, "weights", part, net), derive_seed(seed, "order", part, net))
             for part in parts for net in range(NETS)]
@@ -132,20 +127,20 @@ def _by_folds(fit, shadow, target, member, fold):
     return _joined(parts, fold), fit(shadow, member).score(target)
 
 
-def _logistic(shadow, target, member, left_out, seed):
-    return _by_folds(fit_logistic, shadow, target, member, left_out.fold)
+def _logistic(shadow, target, rows, fold, seed):
+    return _by_folds(fit_logistic, shadow, target, rows.member, fold)
 
 
-def _forest(shadow, target, member, left_out, seed):
+def _forest(shadow, target, rows, fold, seed):
     """The same for a forest: with one shadow the trees that did not see a row score it, else it is fitted by fold."""
     fit = partial(fit_forest, seed=derive_seed(seed, "forest"))
-    if not left_out.shadows:
-        forest = fit(shadow, member)
+    if rows.groups is None:
+        forest = fit(shadow, rows.member)
         try:
-            return forest.score_out_of_bag(left_out.twins), forest.score(target)
+            return forest.score_out_of_bag(rows.twins), forest.score(target)
         except CompLeakError:  # a model with few different answers: a row's twins are in every tree's sample
             pass
-    return _by_folds(fit, shadow, target, member, left_out.fold)
+    return _by_folds(fit, shadow, target, rows.member, fold)
 
 
 FITTERS = {"nets": _nets, "logistic": _logistic, "forest": _forest}

@@ -10,6 +10,7 @@ from attacks.attack import FITTED, Attack
 from attacks.games import signals_of
 from attacks.groups import run_groups
 from attacks.inputs import identities, need_shadows, read_version
+from attacks.learners import Rows
 from attacks.mr_network import Group, losses_of, network_attack
 from attacks.results import Results, report
 from attacks.views import identities_of_views, read_views
@@ -41,7 +42,7 @@ class Seen(NamedTuple):
     """What a learned attack sees: the `games.Signals` of its versions or views, and the shadows' rows."""
 
     signals: list
-    rows: learned.Rows
+    rows: Rows
 
 
 def attack_of(name):
@@ -191,7 +192,7 @@ class Read(NamedTuple):
     signals: dict
     losses: dict
     target: object
-    rows: learned.Rows
+    rows: Rows
     shadows: int
     possible: set
     views: list

@@ -19,7 +19,7 @@ ROW = Row("learned", "the learner's networks: confidence and calibrated of nine 
 
 
 def learned_sets(layout):
-    """([(shadow's features, target's features) of each attack], the shadows' `learned.Rows`) of a run's answers."""
+    """([(shadow's features, target's features) of each attack], the shadows' `learners.Rows`) of a run's answers."""
     versions, signals = paper_versions(), {}
     for version in versions:
         attacked = read_version(Run(layout), version)
@@ -39,7 +39,7 @@ def measure(device, scored=10_000):
 
     def networks():
         for shadow, target in sets:  # one attack after the other: that is how NR, SR and MR ask
-            learn(shadow, rows.member, target, 0, rows.groups, rows.twins, ["nets"])
+            learn(shadow, rows, target, 0, ["nets"])
 
     taken = seconds(networks)
     return (f"{taken:.0f} s ({len(sets)} attacks, {taken / len(sets):.1f} s each)", taken <= GOAL, {"all_s": taken},

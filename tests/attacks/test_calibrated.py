@@ -6,7 +6,7 @@ import pytest
 from attacks import classifiers
 from attacks.games import Side
 from attacks.learned import CALIBRATED, CONFIDENCE, features
-from attacks.learners import learn
+from attacks.learners import Rows, learn
 from attacks.signals import draw_references, label_gap, out_references, reference_mean
 from common.metrics import auc
 
@@ -58,8 +58,8 @@ def attack(made, kinds, flip=False, swap=False, drawn=True):
     for name, setting, seen in ((CALIBRATED, "NR", [0]), (CONFIDENCE, "NR", [0]), (CALIBRATED, "SR", [0, 1]),
                                 (CALIBRATED, "MR", [0, 1, 2])):
         shadow = np.concatenate([features(name, [sides[version] for version in seen]) for sides, _ in games])
-        found[name, setting] = learn(shadow, member, features(name, [own[version] for version in seen]), 0, groups,
-                                     kinds=kinds)
+        found[name, setting] = learn(shadow, Rows(member, groups),
+                                     features(name, [own[version] for version in seen]), 0, kinds)
     return found
 
 

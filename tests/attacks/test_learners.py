@@ -6,7 +6,7 @@ from scipy.special import expit
 
 from attacks import classifiers, learners
 from attacks.batched_networks import Job, train_and_score
-from attacks.learners import KINDS, NETS, Learned, fold_of_rows, learn
+from attacks.learners import KINDS, NETS, Learned, Rows, fold_of_rows, learn
 from common.errors import CompLeakError
 from common.metrics import auc
 from common.seeds import derive_seed
@@ -67,12 +67,12 @@ def test_scores_equal_one_refit_after_the_other():
     for kind, groups, folds, fit in (("logistic", None, parts, classifiers.fit_logistic),
                                      ("forest", shadows, by_shadow,
                                       lambda rows, flags: classifiers.fit_forest(rows, flags, forest))):
-        found = learn(features, member, target, 4, groups, kinds=[kind])
+        found = learn(features, Rows(member, groups), target, 4, [kind])
         for rest, out in folds:
             np.testing.assert_array_equal(found.shadow[out], fit(features[rest], member[rest]).score(features[out]))
         np.testing.assert_array_equal(found.target, fit(features, member).score(target))
         assert found.areas == {kind: auc(found.shadow, member)}
-    found = learn(features, member, target, 4, kinds=["nets"])
+    found = learn(features, Rows(member), target, 4, kinds=["nets"])
     for place, rest, scored in ((3, *parts[3]), (None, np.ones(300, bool), None)):
         asked = target if scored is None else features[scored]
         each = [train_and_score([Job(features, member, np.flatnonzero(rest), asked, derive_seed(4, "weights", place, i),
@@ -85,10 +85,10 @@ def test_a_forest_of_one_shadow_is_judged_out_of_bag_and_twins_never_judge_each_
     monkeypatch.setattr(classifiers, "TREES", 150)  # or a pair of twins might be in every tree's sample
     features, member = drawn()
     whole = classifiers.fit_forest(features, member, derive_seed(4, "forest"))
-    found = learn(features, member, features, 4, kinds=["forest"])
+    found = learn(features, Rows(member), features, 4, kinds=["forest"])
     np.testing.assert_array_equal(found.shadow, whole.score_out_of_bag())
     twins = np.arange(300) // 2 * 2
-    found = learn(features, member, features, 4, twins=twins, kinds=["forest"])
+    found = learn(features, Rows(member, None, twins), features, 4, ["forest"])
     np.testing.assert_array_equal(found.shadow, whole.score_out_of_bag(twins))
     assert (found.shadow != whole.score_out_of_bag()).any()
 
@@ -102,7 +102,7 @@ def test_no_two_networks_share_a_seed(monkeypatch):
         return [np.zeros(len(job.scored)) for job in jobs]
 
     monkeypatch.setattr(learners, "train_and_score", scores)
-    learn(features, member, features, 4, kinds=["nets"])
+    learn(features, Rows(member), features, 4, kinds=["nets"])
     assert len(seen) == len(set(seen)) == 2 * NETS * 6
 
 
@@ -116,7 +116,7 @@ def test_the_kind_is_the_best_on_the_shadow_and_the_first_of_equals(monkeypatch)
 
     for of_kind, kind in (({"forest": good}, "forest"), ({"logistic": good, "forest": good}, "logistic"), ({}, "nets")):
         monkeypatch.setattr(learners, "FITTERS", gives(of_kind))
-        found = learn(features, member, features[:3], 0, kinds=KINDS[::-1])
+        found = learn(features, Rows(member), features[:3], 0, kinds=KINDS[::-1])
         assert isinstance(found, Learned) and found.kind == kind and set(found.areas) == set(KINDS)
         np.testing.assert_array_equal(found.target, KINDS.index(kind))
         np.testing.assert_array_equal(found.shadow, of_kind.get(kind, bad))
@@ -125,7 +125,7 @@ def test_the_kind_is_the_best_on_the_shadow_and_the_first_of_equals(monkeypatch)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_null_shadow_gives_a_half(kind):
     features, member = drawn(n=1500, leak=0.0)
-    found = learn(features, member, features, 0, kinds=[kind])
+    found = learn(features, Rows(member), features, 0, kinds=[kind])
     assert found.areas[kind] == pytest.approx(0.5, abs=0.05)
     if kind == "forest":
         assert auc(found.target, member) > 0.65  # the rows' own labels, which the shadow's scores must not have seen
@@ -134,7 +134,7 @@ def test_a_null_shadow_gives_a_half(kind):
 @pytest.mark.parametrize("kind", ["nets", "logistic"])
 def test_swapped_labels_mirror_the_scores(kind):
     features, member = drawn()
-    found, swapped = (learn(features, flags, features, 0, kinds=[kind]) for flags in (member, ~member))
+    found, swapped = (learn(features, Rows(flags), features, 0, kinds=[kind]) for flags in (member, ~member))
     np.testing.assert_allclose(swapped.target, 1 - found.target, atol=2e-3)
     assert auc(swapped.shadow, member) == pytest.approx(1 - auc(found.shadow, member), abs=2e-3)
     assert auc(found.shadow, member) > 0.7
@@ -145,12 +145,12 @@ def test_features_that_are_not_finite_are_refused():
     spoiled = features.copy()
     spoiled[3, 1] = np.nan
     with pytest.raises(CompLeakError, match="features are not finite in 1 of 300"):
-        learn(features, member, spoiled, 0)
+        learn(features, Rows(member), spoiled, 0)
 
 
 def test_a_forest_of_few_different_rows_is_judged_by_folds():
     rng, member = np.random.default_rng(0), np.arange(120) < 60
     twins = np.arange(120) % 12
     features = twins[:, None] + np.zeros((120, 2))
-    found = learn(features, member, rng.normal(size=(7, 2)), 0, twins=twins, kinds=["forest"])
+    found = learn(features, Rows(member, None, twins), rng.normal(size=(7, 2)), 0, ["forest"])
     assert np.isfinite(found.shadow).all() and len(found.target) == 7
