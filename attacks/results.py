@@ -189,8 +189,8 @@ def tpr(metrics):
     return f"{100 * metrics['tpr']:.2f}% [{low:.2f}, {high:.2f}]"
 
 
-def report(title, attacks, run=None):
+def report(title, attacks, run):
     """Print a title, with protocol and pools where they are not the usual ones, and one line an attack."""
-    print(f"{title}{run.settings.unusual if run else ''}")
+    print(f"{title}{run.settings.unusual}")
     for name, metrics in attacks.items():
         print("  " + line(name, metrics))

@@ -24,24 +24,19 @@ def read_result(run, setting, version=ORIGINAL):
 def read_results(run, setting):
     """{Version: values of its NR.json or SR.json}; one line is printed on those that are absent or out of date."""
     wanted = [version for version in run.wanted() if setting == "NR" or version != ORIGINAL and run.allows(setting)]
-    found = {version: _or_none(run, setting, version) for version in wanted}
+    found = {}
+    for version in wanted:
+        try:
+            if values := read_result(run, setting, version):
+                found[version] = values
+        except CompLeakError as error:  # the answers that it would be made from cannot be used
+            print(f"{setting} of {version} does not count: {error}")
     # Of NR, SR and MR leave the attacks that MR needs: such a version still has to be attacked.
     alone = {train_based.AGGREGATED, train_based.AGGREGATED_TWICE} if setting == "NR" else set()
-    missing = [version for version in wanted if set((found[version] or {"attacks": ()})["attacks"]) <= alone]
+    missing = [version for version in wanted if version not in found or found[version]["attacks"].keys() <= alone]
     if missing:
         print(f"{setting} lacks {', '.join(map(str, missing))}: run {hints.attacks(run.layout, setting, missing)}")
-    return {version: result for version, result in found.items() if result is not None}
-
-
-def _or_none(run, setting, version):
-    """As `read_result`; the reason is printed where the answers that it would be made from cannot be used."""
-    if not Results(run, version, setting).path.exists():
-        return None
-    try:
-        return read_result(run, setting, version)
-    except CompLeakError as error:
-        print(f"{setting} of {version} does not count: {error}")
-        return None
+    return found
 
 
 def read_configs(run):
