@@ -70,12 +70,12 @@ def test_each_learned_attack_is_the_learner_on_plainly_made_features(made_up_run
     layout = made_up_run([PRUNED, CLUSTERED], leak=1.0, n=150)
     one, two, three = (read_version(Run(layout), version) for version in (ORIGINAL, PRUNED, CLUSTERED))
     sides = [plain_signals(attacked) for attacked in (one, two, three)]
-    signals = {attacked.version: signals_of(attacked, 0) for attacked in (one, two, three)}
-    seen = mr.Seen("both", [PRUNED, CLUSTERED], signals, learned.rows_of(one))
+    signals = [signals_of(attacked, 0) for attacked in (one, two, three)]
+    with_it, without = (mr.Seen(some, learned.rows_of(one)) for some in (signals, signals[1:]))
     for name, r in ((learned.CONFIDENCE, False), (learned.CALIBRATED, True)):
         for attack, given, read in ((nr.ATTACKS[name], two, [1]), (sr.ATTACKS[name], sr.Pair(one, two), [0, 1]),
-                                    (mr.attack_of(f"both, {name} with the original"), seen, [0, 1, 2]),
-                                    (mr.attack_of(f"both, {name} without the original"), seen, [1, 2])):
+                                    (mr.attack_of(f"both, {name} with the original"), with_it, [0, 1, 2]),
+                                    (mr.attack_of(f"both, {name} without the original"), without, [1, 2])):
             target, shadow = (np.stack([sides[i][side][:, column] for column in ((0, 1) if r else (0,))
                                         for i in read], axis=1) for side in (0, 1))
             plain = classifiers.fit_logistic(shadow, one.shadows[0].member).score(target)
