@@ -5,7 +5,7 @@ CompLeakError for logits that are not finite, and for a point without a usable r
 """
 
 import numpy as np
-from scipy.special import expit, logsumexp
+from scipy.special import logsumexp
 
 from common.errors import CompLeakError
 
@@ -33,11 +33,6 @@ def label_gap(logits, labels):
 def log_posterior(gap):
     """ln p_y from φ: gap [n] -> [n] float64 in nats, finite, at most 0. Its negative is the cross-entropy."""
     return -np.logaddexp(0, -np.asarray(gap, dtype=np.float64))
-
-
-def posterior(gap):
-    """p_y from φ: gap [n] -> [n] float64, fractions."""
-    return expit(np.asarray(gap, dtype=np.float64))
 
 
 def cross_entropy(logits, labels):

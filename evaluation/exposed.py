@@ -56,10 +56,11 @@ def cards(found, attack, data):
               if attack in found.metrics("NR", version)}
     index, member, first = found.index, found.member, scores[ORIGINAL]
     chosen = [row for row in np.argsort(-first, kind="stable") if member[row]][:COUNT]
-    labels = _labels(found.run, data)
-    rows = [{"index": int(index[row]), "label": labels(index[row]), "picture": _png(data, index[row]),
+    queries = found.run.queries(ORIGINAL, found.run.layout.attacked)
+    labels = [found.run.settings.classes[label] for label in queries.labels[queries.rows(index[chosen])]]
+    rows = [{"index": int(index[row]), "label": label, "picture": _png(data, index[row]),
              "shares": [_share(values, ~member, row) for values in scores.values()]}
-            for row in chosen]
+            for row, label in zip(chosen, labels, strict=True)]
     return {"columns": [short(version) for version in scores], "rows": rows,
             "ties": _ties(first[member], first[chosen])}
 
@@ -77,16 +78,6 @@ def _ties(members, chosen):
 def _share(scores, non_member, row):
     share = 100 * np.mean(scores[non_member] >= scores[row])
     return f"{share:.2f}" if share < 1 else f"{share:.1f}"
-
-
-def _labels(run, data):
-    classes = run.settings.classes
-    if data is not None:
-        return lambda index: classes[data.labels[index]]
-    if not run.layout.file(ORIGINAL, run.layout.attacked, "queries.npz").exists():
-        return lambda index: "-"
-    queries = run.queries(ORIGINAL, run.layout.attacked)
-    return lambda index: classes[queries.labels[queries.rows(np.array([index]))[0]]]
 
 
 def _png(data, index):

@@ -20,7 +20,6 @@ from models import hints
 from models.arguments import parser
 from models.record import at_chance_lines
 
-OVERVIEW = tuple(RATES.values())
 HISTOGRAMS = ("metric_based_2", "train_based_2 (RF)", "RMIA")
 # A cell that is set as a number: "61.23", "61.2 ±1.1", "+1.2 [0.4, 2.0]", "1,234 s", "-".
 NUMBER = r"-|[+<-]?[\d.,e-]+( s)?( ±[\d.]+)?( \[[^\]]*\])?"
@@ -45,9 +44,9 @@ def image(figure, alt):
     return {"data": quote(figures.svg(figure), safe=" !$()*+,-./:;=?@_~"), "alt": alt}
 
 
-def of_table(table, overview=OVERVIEW):
+def of_table(table):
     """A Table's caption and blocks; where it has blocks of an overview, the others are folded away."""
-    overview = [heading for heading in table.blocks if heading in overview]
+    overview = [heading for heading in table.blocks if heading in RATES.values()]
     return {"notes": [table.caption], "tables": [block(heading, frame, bool(overview) and heading not in overview)
                                                  for heading, frame in table.blocks.items()]}
 
