@@ -227,12 +227,12 @@ def test_missing_versions_are_named_with_their_commands(make_run, tmp_path, caps
     lines = capsys.readouterr().out.splitlines()
     assert list(made) == ["models", "C1", "C2"] and len(lines) == 4
     assert set(made["C1"].frame["model"]) == {"original", "pruning_0.9", "clustering_4"}
-    assert "clustering_16" in lines[0] and "python clustering/clustering.py" in lines[0] and "--bit 4" in lines[0]
-    for line, setting, pair in ((lines[1], "NR", ""), (lines[2], "SR", " --original")):
+    assert "clustering_16" in lines[3] and "python clustering/clustering.py" in lines[3] and "--bit 4" in lines[3]
+    for line, setting, pair in ((lines[0], "NR", ""), (lines[1], "SR", " --original")):
         assert line.startswith(f"{setting} lacks pruning_0.6, pruning_0.7, pruning_0.8, quantization_int8, ")
         assert (f"python CompLeak{setting}.py {flags}{pair} --compress --compress_name pruning "
                 "--compress_degree 0.6 0.7 0.8;") in line
-    assert lines[3].startswith("MR is left out") and lines[3].endswith(f"run python -m attacks.mr {flags}")
+    assert lines[2].startswith("MR is left out") and lines[2].endswith(f"run python -m attacks.mr {flags}")
     with pytest.raises(CompLeakError, match="python -m attacks.mr"):
         read_multi(run)
 
