@@ -7,7 +7,7 @@ import pytest
 
 import CompLeakNR
 import CompLeakSR
-from attacks import classifiers, mr, nr, sr
+from attacks import classifiers, mr, nr, sr, train_based
 from attacks.attack import Context, Options
 from attacks.inputs import check_pair, read_version
 from attacks.rmia import game
@@ -74,9 +74,9 @@ def test_several_shadows_are_used_and_cross_fitted_by_shadow(made_up_run):
     assert len(both.on_shadow) == 2 * rows == 2 * len(pair.original.target.index)
     assert not np.allclose(both.scores, first.scores)
     # With two shadows, the first one's rows are scored by a forest that saw the second alone.
-    features = sr._features(*(version.shadows[0] for version in pair), True)
+    features = train_based.side_by_side(*(version.shadows[0] for version in pair), True)
     forest = classifiers.FITS["RF"](CONTEXT.seed)(
-        sr._features(*(version.shadows[1] for version in pair), True), pair.original.shadows[1].member)
+        train_based.side_by_side(*(version.shadows[1] for version in pair), True), pair.original.shadows[1].member)
     assert np.array_equal(both.on_shadow[:rows], forest.score(features))
 
 
