@@ -7,7 +7,7 @@ SNAKEMAKE = $(BIN)/snakemake --workflow-profile workflow/profiles/local
 
 BENCHMARKS = rmia kmeans samia clustered_step training disk growth nr_sr loaded startup memory learned
 
-.PHONY: install demo smoke reproduce reproduce-dry reference report test test-faults test-slurm test-report bench
+.PHONY: install demo smoke eight reproduce reproduce-dry reference report test test-faults test-slurm test-report bench
 
 install: .venv/installed
 
@@ -32,6 +32,10 @@ reproduce: install
 
 reproduce-dry: install
 	$(SNAKEMAKE) --dry-run --quiet rules --configfile workflow/cifar10.yaml $(FLAGS)
+
+# Nine models of half width, each the target once: some hours of 2 cores. FLAGS="--config data_dir=PICTURES" uses a copy.
+eight: install
+	$(SNAKEMAKE) --configfile workflow/eight.yaml $(FLAGS)
 
 # A process a core, each with whole files of tests, the longest file first.
 test: install

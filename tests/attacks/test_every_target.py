@@ -1,4 +1,5 @@
 """Every world as the target: a run's folder as_shadow_1 is the same run with shadow_1 attacked, soundly."""
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -46,6 +47,11 @@ def test_the_world_that_is_named_is_attacked_and_the_runs_own_results_stay(layou
     assert all(one["inputs"]["answers"] == asked for one in result["attacks"].values())
     assert result["attacks"]["RMIA"]["auc"] > 0.6 and read_result(run, "NR")["attacks"].keys() == set(RMIA)
     shadow = run.split.named(["shadow_1"])[0]
+    other = Run(as_world(layout, "shadow_2"))
+    for name in ("NR.json", "NR_scores.npz"):  # one target's results, copied, are not another's
+        other.layout.result(ORIGINAL, name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(run.layout.result(ORIGINAL, name), other.layout.result(ORIGINAL, name))
+    assert read_result(other, "NR") is None
     one = evidence.read(run)
     assert one.member.sum() == shadow.scored and run.config(ORIGINAL) == run.config(ORIGINAL, "shadow_1")
     evidence.check_together([evidence.read(Run(layout)), one])
