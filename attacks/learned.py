@@ -1,18 +1,21 @@
-"""`confidence` and `calibrated` as attacks: one learner on what a setting's versions say of a point."""
+"""`confidence` and `calibrated` as attacks: one learner on what a setting's versions say of a point.
+
+`calibrated_all` is `calibrated`, fitted the same, with all of a target point's references instead of as many as a
+shadow's point has.
+"""
 from typing import NamedTuple
 
 import numpy as np
 
 from attacks.attack import FITTED, REFERENCE, Scored
 from attacks.classifiers import equal_rows
-from attacks.games import asked, has_references
+from attacks.games import Side
 from attacks.learners import learn
+from attacks.signals import reference_mean
 from common.seeds import derive_seed
 
-CONFIDENCE, CALIBRATED = "confidence", "calibrated"
-KNOWLEDGE = {CONFIDENCE: FITTED, CALIBRATED: REFERENCE}
-LACKING = (f"{CALIBRATED} is left out: it needs every model's answers on all scored rows and, with shared pools, two "
-           "shadows")
+CONFIDENCE, CALIBRATED, CALIBRATED_ALL = "confidence", "calibrated", "calibrated_all"
+KNOWLEDGE = {CONFIDENCE: FITTED, CALIBRATED: REFERENCE, CALIBRATED_ALL: REFERENCE}
 
 
 class Rows(NamedTuple):
@@ -21,14 +24,6 @@ class Rows(NamedTuple):
     member: np.ndarray
     groups: np.ndarray | None
     twins: np.ndarray | None
-
-
-def possible(attacked):
-    """The learned attacks that these answers allow, names."""
-    if not attacked.shadows:
-        return []
-    whole = asked(attacked.models, attacked.models) and has_references(attacked)
-    return [CONFIDENCE, CALIBRATED] if whole else [CONFIDENCE]
 
 
 def rows_of(attacked):
@@ -47,14 +42,20 @@ def _twins(attacked):
 def run_learned(name, signals, select, rows, context):
     """The Scored of one learned attack, probabilities, a member above 0.5; its notes name the kind and the areas.
 
-    name: CONFIDENCE or CALIBRATED · signals: {version: `games.Signals`} · select: (phi, reference or None), each
+    name: one of KNOWLEDGE · signals: {version: `games.Signals`} · select: (phi, reference or None), each
     {version: [n]} → the features [n, d] that the setting allows, of attacks/calibrated.py · rows: the shadows' Rows.
     """
     shadow, target = (_features(name, {version: side(one) for version, one in signals.items()}, select)
-                      for side in (lambda one: one.shadows, lambda one: one.target))
+                      for side in (lambda one: one.shadows, _all if name == CALIBRATED_ALL else lambda one: one.target))
     found = learn({name: shadow}, rows.member, {name: target}, derive_seed(context.seed, "learner"), rows.groups,
                   twins=rows.twins)[name]
     return Scored(found.target, found.target > 0.5, found.shadow, notes={"kind": found.kind, "areas": found.areas})
+
+
+def _all(signals):
+    """The target's Side with every reference that a point has."""
+    ours = signals.games[0]
+    return Side(ours.phi, reference_mean(ours.out_phi, ours.out))
 
 
 def _features(name, sides, select):

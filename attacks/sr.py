@@ -1,9 +1,9 @@
-"""Single reference: the original and one compressed version together (SR1 and SR2, what the learner sees, losses)."""
+"""Single reference: the original and one compressed version together (SR1, SR2, what learner and LiRA see, losses)."""
 from typing import NamedTuple
 
 import numpy as np
 
-from attacks import learned, nr, train_based, twice
+from attacks import equals, learned, lira_game, nr, train_based, twice
 from attacks.attack import FITTED, NONE, Attack, Scored
 from attacks.calibrated import sr_sets
 from attacks.classifiers import FITS
@@ -44,14 +44,17 @@ def _features(original, compressed, labelled):
     return sr_features(original.logits, compressed.logits, original.labels, labelled)
 
 
-def _learned(name):
+def _among_equals(name):
     def run(pair, context):
         signals = {each.version: signals_of(each, context.seed) for each in pair}
+        if name in lira_game.JOINT:
+            return lira_game.joint(name, signals.values(), pair.compressed.shadow_member)
         return learned.run_learned(name, signals, lambda phi, *of: sr_sets(phi, pair.original.version,
                                                                            *of)[pair.compressed.version],
                                    learned.rows_of(pair.compressed), context)
 
-    return Attack(name, run, knowledge=learned.KNOWLEDGE[name], family=name, short=name)
+    return Attack(name, run, equals.KNOWLEDGE[name], family=None if name in equals.SEVERAL else name,
+                  short=name.replace("_LiRA_", " LiRA "))
 
 
 def _change(name, score):
@@ -66,15 +69,15 @@ def _change(name, score):
 
 
 ATTACKS = {attack.name: attack for attack in (
-    *(_attack(number, kind) for number in (1, 2) for kind in FITS), *map(_learned, learned.KNOWLEDGE),
+    *(_attack(number, kind) for number in (1, 2) for kind in FITS), *map(_among_equals, equals.KNOWLEDGE),
     _change("difference", loss_difference), _change("ratio", loss_ratio))}
 
 
 def possible(pair):
-    """{name: Attack} that these answers allow."""
-    allowed = set(learned.possible(pair.original)) & set(learned.possible(pair.compressed))
-    lacking = learned.KNOWLEDGE.keys() - allowed
-    return {name: attack for name, attack in ATTACKS.items() if name not in lacking}
+    """({name: Attack} that these answers allow, [a line on what they do not])."""
+    allowed, lines = min(map(equals.possible, pair), key=lambda found: len(found[0]))
+    lacking = equals.NAMES - allowed
+    return {name: attack for name, attack in ATTACKS.items() if name not in lacking}, lines
 
 
 def made_from(original, compressed):
@@ -98,10 +101,10 @@ def attack_version(run, version, context, names=None, shadow_num=None):
         pair = Pair(read_version(run, ORIGINAL, shadow_num), read_version(run, version, shadow_num))
         check_pair(run, *pair)
         need_shadows(run, pair.compressed.shadows, "SR")
-        known, attacks = made_from(pair.original.identities, pair.compressed.identities), possible(pair)
+        known, (attacks, lines) = made_from(pair.original.identities, pair.compressed.identities), possible(pair)
         jobs = {name: (attack, known, pair) for name, attack in attacks.items()}
-        if learned.CALIBRATED not in attacks and (names is None or learned.CALIBRATED in names):
-            print(f"original + {version}: {learned.LACKING}")
+        for line in lines if names is None or not equals.NAMES.isdisjoint(names) else ():
+            print(f"original + {version}: {line}")
         values = Results(run, version, "SR").complete(jobs, pair.compressed.target, context, names,
                                                       {"shadows": len(pair.compressed.shadows)},
                                                       shadow_member=pair.compressed.shadow_member)

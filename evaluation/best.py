@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import t
 
-from attacks import learned, mr, nr, sr
+from attacks import equals, mr, nr, sr
 from attacks.attack import FITTED, NONE, REFERENCE
 from common.errors import CompLeakError
 from common.intervals import CONFIDENCE, delong_variance, normal_interval, percentile_interval
@@ -21,7 +21,7 @@ from evaluation.comparisons import BEST, SAME_KNOWLEDGE, Pair, combine, differen
 from models import compression
 
 ANY = "any"
-BEYOND = (sr.AGGREGATED, *learned.KNOWLEDGE)  # of SR, what is compared with itself on a control
+BEYOND = (sr.AGGREGATED, *equals.KNOWLEDGE)  # of SR, what is compared with itself on a control
 SETTINGS = {"NR": "on one model", "SR": "with one compressed", "MR": "with several"}
 STEPS = {"SR - NR": ("SR", "NR"), "MR - SR": ("MR", "SR")}
 
