@@ -1,7 +1,7 @@
 """The attacks among equals, on any number of versions: the learner's and LiRA's, and which of them answers allow."""
 from attacks import learned, lira_game
 from attacks.attack import REFERENCE
-from attacks.games import asked, has_references
+from attacks.games import asked, has_references, has_trained
 
 KNOWLEDGE = {**learned.KNOWLEDGE, **dict.fromkeys(lira_game.JOINT, REFERENCE)}  # of those that see several versions
 NAMES = {*KNOWLEDGE, *(attack.name for attack in lira_game.ATTACKS)}
@@ -11,8 +11,8 @@ SEVERAL = NAMES - {learned.CONFIDENCE, learned.CALIBRATED}
 NO_REFERENCE = (f"{learned.CALIBRATED} and LiRA are left out: they need every model's answers on all scored rows and, "
                 "with shared pools, two shadows")
 ONE_REFERENCE = "LiRA is left out: it needs two shadows, with shared pools three (train.py --shadow_num)"
-NONE_TRAINED = ("LiRA_online is left out: no shadow trained on the target's pictures, which some do with train.py "
-                "--pools shared")
+NONE_TRAINED = ("LiRA_online is left out: it needs shadows that trained on the target's pictures and on each other's "
+                "(train.py --pools shared)")
 
 
 def possible(attacked):
@@ -24,4 +24,4 @@ def possible(attacked):
         return {learned.CONFIDENCE}, [NO_REFERENCE]
     if not has_references(attacked, 2):
         return NAMES - SEVERAL, [ONE_REFERENCE]
-    return (NAMES - ONLINE, [NONE_TRAINED]) if attacked.disjoint else (NAMES, [])
+    return (NAMES, []) if has_trained(attacked) else (NAMES - ONLINE, [NONE_TRAINED])

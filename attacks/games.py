@@ -53,6 +53,12 @@ def has_references(attacked, fewest=1):
     return len(attacked.shadows) - (not attacked.disjoint) >= fewest
 
 
+def has_trained(attacked):
+    """Whether in every world some of its scored points were trained on by a shadow, another than the attacked one."""
+    return all(in_references(np.stack([model.at(player.index)[2] for model in attacked.models], axis=1), place).any()
+               for place, player in enumerate(attacked.models))
+
+
 class Game(NamedTuple):
     """One world's model attacked on its own scored rows.
 

@@ -234,6 +234,14 @@ def test_with_too_few_references_rows_are_absent_in_one_line(made_up_run, pools,
     assert line not in nr.possible(attacked, ["metric_based_1"])[1]
 
 
+def test_where_a_shadow_of_disjoint_pools_is_attacked_nobody_trained_on_the_first_targets_pictures(made_up_run):
+    layout = made_up_run([], n=300, shadow_num=3)
+    attacked = read_version(Run(replace(layout, run_dir=layout.run_dir / "as_shadow_1")), ORIGINAL)
+    assert not attacked.disjoint and equals.possible(attacked) == (equals.NAMES - equals.ONLINE, [equals.NONE_TRAINED])
+    found = nr.ATTACKS["LiRA_offline (pooled)"].run(attacked, CONTEXT)
+    assert np.isfinite(found.scores).all() and len(found.on_shadow) == 3 * len(found.scores)
+
+
 @pytest.mark.parametrize(("pools", "shadow_num", "lacking", "line"), [
     ("disjoint", 2, equals.ONLINE, equals.NONE_TRAINED), ("shared", 3, set(), None)])
 def test_from_the_commands_to_the_attackers_best(made_up_run, capsys, pools, shadow_num, lacking, line):
