@@ -28,7 +28,7 @@ def joint_moments(phi, mask):
         project's.
     """
     phi = np.asarray(phi, np.float64)
-    mask, count = checked_mask(mask, 1)
+    mask, count = checked_mask(mask)
     assert phi.shape[:2] == mask.shape and phi.ndim == 3, "k versions of each model for each point"
     freedom = int((count - 1).sum())
     if freedom == 0:
@@ -73,7 +73,7 @@ def member_shift(phi, phi_references, out, member):
     Returns: [k] float64 in nats.
     Raises: CompLeakError if a point has no usable reference, or all points are of one kind.
     """
-    out, member = checked_mask(out, 1)[0], np.asarray(member).astype(bool)
+    out, member = checked_mask(out)[0], np.asarray(member).astype(bool)
     if member.all() or not member.any():
         raise CompLeakError(f"a member shift needs members and non-members, got {int(member.sum())} members in "
                             f"{len(member)} points")

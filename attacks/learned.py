@@ -3,40 +3,21 @@
 `confidence` sees φ of each version (attacks/signals.py), `calibrated` also each version's reference r: how sure models
 that did not train on the point are of its label (difficulty calibration). Learner and knowledge are the same in NR, SR
 and MR, so that only the published versions differ. The control for more queries has fixed views of one model (its
-mirror image, shifts by a pixel) in the versions' place.
+mirror image, shifts by a pixel) in the versions' place. `calibrated_all` is `calibrated`, fitted the same, with all of
+a target point's references instead of as many as a shadow's point has.
 Source of the calibration: Watson et al., ICLR 2022, section 3; of several versions together: this project.
 """
 import numpy as np
 
-from attacks.attack import FITTED, REFERENCE, Attack, Scored
+from attacks.attack import FITTED, REFERENCE, Scored
 from attacks.classifiers import equal_rows
-from attacks.games import asked, has_references, signals_of
+from attacks.games import Side
 from attacks.learners import Rows, learn
+from attacks.signals import reference_mean
 from common.seeds import derive_seed
 
-CONFIDENCE, CALIBRATED = "confidence", "calibrated"
-KNOWLEDGE = {CONFIDENCE: FITTED, CALIBRATED: REFERENCE}
-LACKING = (f"{CALIBRATED} is left out: it needs every model's answers on all scored rows and, with shared pools, two "
-           "shadows")
-
-
-def attack(name, versions_of, **entry):
-    """The learned Attack of NR or SR; versions_of: what the attack sees → its `inputs.Attacked` versions, in order."""
-
-    def run(seen, context):
-        versions = versions_of(seen)
-        signals = [signals_of(version, context.seed) for version in versions]
-        return run_learned(name, signals, rows_of(versions[-1]), context)
-
-    return Attack(name, run, knowledge=KNOWLEDGE[name], short=name, **entry)
-
-
-def possible(attacked):
-    """The learned attacks that these answers allow, names."""
-    if not attacked.shadows:
-        return []
-    whole = asked(attacked.models, attacked.models) and has_references(attacked)
-    return [CONFIDENCE, CALIBRATED] if whole else [CONFIDENCE]
+CONFIDENCE, CALIBRATED, CALIBRATED_ALL = "confidence", "calibrated", "calibrated_all"
+KNOWLEDGE = {CONFIDENCE: FITTED, CALIBRATED: REFERENCE, CALIBRATED_ALL: REFERENCE}
 
 
 def rows_of(attacked):
@@ -57,13 +38,19 @@ def run_learned(name, signals, rows, context):
 
     signals: the `games.Signals` of the versions or views that the setting allows; rows: the shadows' Rows.
     """
-    shadow, target = (features(name, sides) for sides in zip(*((one.shadows, one.target) for one in signals),
-                                                             strict=True))
+    shadow = features(name, [one.shadows for one in signals])
+    target = features(name, [_all(one) if name == CALIBRATED_ALL else one.target for one in signals])
     found = learn(shadow, rows, target, derive_seed(context.seed, "learner"))
     return Scored(found.target, found.target > 0.5, found.shadow, notes={"kind": found.kind, "areas": found.areas})
 
 
+def _all(signals):
+    """The target's Side with every reference that a point has."""
+    ours = signals.games[0]
+    return Side(ours.phi, reference_mean(ours.out_phi, ours.out))
+
+
 def features(name, sides):
-    """φ of all k versions, then for `calibrated` r of all: [n, k] or [n, 2k] from k `games.Side`."""
-    references = [side.reference for side in sides] if name == CALIBRATED else []
+    """φ of all k versions, but for `confidence` then r of all: [n, k] or [n, 2k] from k `games.Side`."""
+    references = [] if name == CONFIDENCE else [side.reference for side in sides]
     return np.column_stack([side.phi for side in sides] + references)

@@ -12,17 +12,17 @@ SMALLEST_VARIANCE = 1e-12
 def moments(phi, mask, variance):
     """Mean of φ over the models in `mask` for each point, and the standard deviation around it.
 
-    variance "example": of each point by itself, denominator n_x − 1. "pooled": one for all points, the mean squared
-    residual about each point's own mean, denominator Σ(n_x − 1), so that a point's difficulty does not count as
-    spread. "global": one for all, about the mean of everything, so that it does.
+    variance "example": of each point by itself, denominator n_x − 1, the pooled one where a point has a single model.
+    "pooled": one for all points, the mean squared residual about each point's own mean, denominator Σ(n_x − 1), so that
+    a point's difficulty does not count as spread. "global": one for all, about the mean of everything, so that it does.
 
     Args: phi [n,r]; mask [n,r] bool, the models that trained on the point (IN) or those that did not (OUT);
         variance, one of VARIANCES.
     Returns: mean [n], standard deviation [n], float64 in nats.
-    Raises: CompLeakError if a point has too few models, or there is nothing to take a variance of.
+    Raises: CompLeakError if a point has no model, or there is nothing to take a variance of.
     Source: Carlini et al., S&P 2022, sections IV and VI-A; "pooled" is this project's.
     """
-    mask, count = checked_mask(mask, 2 if variance == "example" else 1)
+    mask, count = checked_mask(mask)
     phi = np.where(mask, np.asarray(phi, np.float64), 0)
     mean = phi.sum(1) / count
     if variance == "global":
@@ -30,22 +30,22 @@ def moments(phi, mask, variance):
         squares, freedom = np.sum((every - every.mean()) ** 2), np.array(len(every) - 1)
     else:
         squares, freedom = (np.where(mask, phi - mean[:, None], 0) ** 2).sum(1), count - 1
-        if variance == "pooled":
-            squares, freedom = squares.sum(), freedom.sum()
+        pooled = freedom == 0 if variance == "example" else True
+        squares, freedom = (np.where(pooled, part.sum(), part) for part in (squares, freedom))
     if not freedom.all():
         raise CompLeakError(f"a {variance} variance needs two models of one kind or more for a point")
     deviation = np.sqrt(np.maximum(squares / freedom, SMALLEST_VARIANCE))
     return mean, np.broadcast_to(deviation, mean.shape)
 
 
-def checked_mask(mask, fewest):
-    """mask [n,r] as bool and its models per point [n]; CompLeakError if a point has fewer than `fewest`."""
+def checked_mask(mask):
+    """mask [n,r] as bool and its models per point [n]; CompLeakError if a point has none."""
     mask = np.asarray(mask).astype(bool)
     count = mask.sum(1)
-    lacking = int((count < fewest).sum())
+    lacking = int((count == 0).sum())
     if lacking:
-        raise CompLeakError(f"LiRA needs {fewest} or more models of a kind for each point: {lacking} of {len(mask)} "
-                            "points have fewer")
+        raise CompLeakError(f"LiRA needs 1 or more models of a kind for each point: {lacking} of {len(mask)} points "
+                            "have none")
     return mask, count
 
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from attacks import learned, nr, sr, train_based
+from attacks import equals, learned, nr, sr, train_based
 from attacks.arguments import attack_context, open_run
 from attacks.attack import FITTED, Attack
 from attacks.games import signals_of
@@ -30,16 +30,16 @@ AGGREGATED = {WITH: ("SR", sr.AGGREGATED), WITHOUT: ("NR", train_based.AGGREGATE
 # Control: every column is the original's, so what is left is what the network and SR's features do for one model.
 REPEATED = "original repeated"
 COLUMNS = {**AGGREGATED, REPEATED: ("NR", train_based.AGGREGATED_TWICE)}
-# {row: (learned attack, what the attacker knows)}; a result is called "<group>, <row>", a row being one of these or of
-# COLUMNS, and no row has a comma.
-LEARNED = {f"{name} {knows}": (name, knows) for name in learned.KNOWLEDGE for knows in AGGREGATED}
-ROWS = (*COLUMNS, *LEARNED)
+# {row: (attack among equals, what the attacker knows)}; a result is called "<group>, <row>", a row being one of these
+# or of COLUMNS, and no row has a comma.
+EQUALS = {f"{name} {knows}": (name, knows) for name in equals.KNOWLEDGE for knows in AGGREGATED}
+ROWS = (*COLUMNS, *EQUALS)
 # Control, where views.npz is there: the original and as many fixed views of it as the group has versions.
-ON_VIEWS = {f"{name} on views": name for name in learned.KNOWLEDGE}
+ON_VIEWS = {f"{name} on views": name for name in equals.KNOWLEDGE}
 
 
 class Seen(NamedTuple):
-    """What a learned attack sees: the `games.Signals` of its versions or views, and the shadows' rows."""
+    """What an attack among equals sees: the `games.Signals` of its versions or views, and the shadows' rows."""
 
     signals: list
     rows: Rows
@@ -51,9 +51,9 @@ def attack_of(name):
     if row in COLUMNS:
         choices = ("best_attack_epoch", "in_sample_forests", "plain_inputs", "int8_shadow")
         return Attack(name, network_attack, FITTED, short=short, choices=choices[:3] if row == REPEATED else choices)
-    method = ON_VIEWS[row] if row in ON_VIEWS else LEARNED[row][0]
-    return Attack(name, lambda seen, context: learned.run_learned(method, *seen, context),
-                  knowledge=learned.KNOWLEDGE[method], short=short)
+    method = ON_VIEWS[row] if row in ON_VIEWS else EQUALS[row][0]
+    return Attack(name, lambda seen, context: equals.run_attack(method, *seen, context), equals.KNOWLEDGE[method],
+                  short=short)
 
 
 def columns_of(versions, row):
@@ -84,7 +84,7 @@ def made_from(run, versions, row, context, shadow_num=None):
         return {"versions": [str(ORIGINAL)], "answers": [identities(run, ORIGINAL, shadow_num).answers,
                                                          *views[:len(versions)]]}
     read = columns_of(versions, row)
-    if row in LEARNED and LEARNED[row][1] == WITH:
+    if row in EQUALS and EQUALS[row][1] == WITH:
         read = [ORIGINAL, *versions]
     found = {"versions": [str(version) for version in columns_of(versions, row)],
              "answers": {str(version): identities(run, version, shadow_num).answers for version in read}}
@@ -124,8 +124,8 @@ def attack_groups(run, context, groups=None, shadow_num=None, rows=(*ROWS, *ON_V
     if REPEATED in rows:
         nr.attack_version(run, ORIGINAL, context, [train_based.AGGREGATED_TWICE], shadow_num, wait=3600)
     replaced, jobs = _replaced(run, groups, context, shadow_num), {}
-    if learned.CALIBRATED not in read.possible and set(rows) & LEARNED.keys():
-        print(f"MR: {learned.LACKING}")
+    for line in read.lines if set(rows) & EQUALS.keys() else ():
+        print(f"MR: {line}")
     for group, versions in tqdm(groups.items(), desc="MR's inputs"):
         for row in _possible(rows, group, versions, read):
             name = f"{group}, {row}"
@@ -133,7 +133,7 @@ def attack_groups(run, context, groups=None, shadow_num=None, rows=(*ROWS, *ON_V
                 seen = _group(run, name, versions, row, read, replaced, context, shadow_num)
             else:
                 several = read.views[:len(versions)] if row in ON_VIEWS else versions
-                first = [] if row in LEARNED and LEARNED[row][1] == WITHOUT else [ORIGINAL]
+                first = [] if row in EQUALS and EQUALS[row][1] == WITHOUT else [ORIGINAL]
                 seen = Seen([read.signals[version] for version in (*first, *several)], read.rows)
             jobs[name] = attack_of(name), made_from(run, versions, row, context, shadow_num), seen
     with locked(run.layout.result(ORIGINAL, "MR.json")):
@@ -149,10 +149,10 @@ def _possible(rows, group, versions, read):
     """Those of the rows that the answers allow for a group; one line is printed where it has too few views."""
     views = [] if all(map(is_control, versions)) else read.views  # a control needs none
     if 0 < len(views) < len(versions):
-        print(f"{group}: {' and '.join(ON_VIEWS)} are left out: views.npz holds {len(views)} views and it has "
+        print(f"{group}: every attack on views is left out: views.npz holds {len(views)} views and it has "
               f"{len(versions)} versions; train.py --views {len(versions)} asks them")
-    return [row for row in rows if row in COLUMNS or (row in LEARNED and LEARNED[row][0] in read.possible) or (
-        row in ON_VIEWS and len(versions) <= len(views))]
+    return [row for row in rows if row in COLUMNS or (row in EQUALS and EQUALS[row][0] in read.possible) or (
+        row in ON_VIEWS and ON_VIEWS[row] in read.possible and len(versions) <= len(views))]
 
 
 def _group(run, name, versions, row, read, replaced, context, shadow_num):
@@ -186,8 +186,8 @@ def saved_groups(results):
 
 class Read(NamedTuple):
     """What MR takes from answers: {version: `games.Signals`}, {version: its losses, [target's, shadows']}, the target's
-    Answers, the shadows' rows and number, the learned attacks that every version's answers allow, and the original's
-    views, as versions."""
+    Answers, the shadows' rows and number, the attacks among equals that every version's answers allow with a line on
+    what they do not, and the original's views, as versions."""
 
     signals: dict
     losses: dict
@@ -195,24 +195,25 @@ class Read(NamedTuple):
     rows: Rows
     shadows: int
     possible: set
+    lines: list
     views: list
 
 
 def _read(run, versions, seed, shadow_num):
     """The Read of the original and of some versions; seed int of the references that are drawn. One version is held at
     a time: with many shadows all of them would not fit into memory."""
-    signals, losses, possible, views = {}, {}, set(learned.KNOWLEDGE), []
+    signals, losses, possible, views = {}, {}, [], []
     for version in dict.fromkeys([ORIGINAL, *versions]):
         attacked = read_version(run, version, shadow_num)
         need_shadows(run, attacked.shadows, "MR")
         signals[version] = signals_of(attacked, seed)
         losses[version] = [losses_of(models, 1)[:, 0] for models in ([attacked.target], attacked.shadows)]
-        possible &= set(learned.possible(attacked))
+        possible.append(equals.possible(attacked))
         if version == ORIGINAL:
             views = read_views(run, attacked)
     views = {view.version: signals_of(view, seed) for view in views}
-    return Read(signals | views, losses, attacked.target, learned.rows_of(attacked), len(attacked.shadows), possible,
-                list(views))
+    return Read(signals | views, losses, attacked.target, learned.rows_of(attacked), len(attacked.shadows),
+                *min(possible, key=lambda found: len(found[0])), list(views))
 
 
 def main(argv=None):

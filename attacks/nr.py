@@ -1,17 +1,19 @@
 """No reference: the attacks on one version by itself, each fitted on the shadows' same version."""
-from attacks import learned, metric_based, rmia, samia, train_based
+from attacks import equals, learned, lira_game, metric_based, rmia, samia, train_based
 from attacks.inputs import identities, read_version
 from attacks.results import Results
 from common.files import locked
 
-# The paper's six in its order, what is reported beside them, and the controls of SR's features.
+# The paper's six in its order, what is reported beside them, the attacks among equals, and the controls of SR's
+# features.
 ATTACKS = {attack.name: attack for attack in (
     samia.ATTACK, *metric_based.ATTACKS, *train_based.ATTACKS, *rmia.ATTACKS,
-    *(learned.attack(name, lambda attacked: [attacked]) for name in learned.KNOWLEDGE), *train_based.TWICE)}
+    *(equals.attack(name, lambda attacked: [attacked]) for name in learned.KNOWLEDGE), *lira_game.ATTACKS,
+    *train_based.TWICE)}
 
 
-def possible(attacked):
-    """({name: Attack} that these answers allow, [one line on each that they do not])."""
+def possible(attacked, names=None):
+    """({name: Attack} that these answers allow, [one line on each that they do not]); names: of the wanted, or all."""
     if not attacked.shadows:
         return ({attack.name: attack for attack in metric_based.ATTACKS},
                 ["every attack but those on one number, and every ACC, are left out: they need a shadow model"])
@@ -21,9 +23,10 @@ def possible(attacked):
         lines.append("SAMIA is left out: it needs sensitivity.npz beside each queries.npz")
     missing = rmia.missing(attacked)
     lines += dict.fromkeys(missing.values())
-    lacking = [*missing, *learned.KNOWLEDGE.keys() - learned.possible(attacked)]
-    if learned.CALIBRATED in lacking:
-        lines.append(learned.LACKING)
+    allowed, of_equals = equals.possible(attacked)
+    lacking = {*missing, *equals.NAMES - allowed}
+    if names is None or not equals.NAMES.isdisjoint(names):
+        lines += of_equals
     return {name: attack for name, attack in found.items() if name not in lacking}, lines
 
 
@@ -49,7 +52,7 @@ def attack_version(run, version, context, names=None, shadow_num=None, wait=0):
     """
     with locked(run.layout.result(version, "NR.json"), wait):
         attacked = read_version(run, version, shadow_num)
-        known, (attacks, lines) = attacked.identities, possible(attacked)
+        known, (attacks, lines) = attacked.identities, possible(attacked, names)
         jobs = {name: (attack, made_from(attack, known), attacked) for name, attack in attacks.items()}
         values = Results(run, version, "NR").complete(jobs, attacked.target, context, names,
                                                       {"shadows": len(attacked.shadows)},

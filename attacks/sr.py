@@ -1,9 +1,9 @@
-"""Single reference: the original and one compressed version together (SR1 and SR2, what the learner sees, losses)."""
+"""Single reference: the original and one compressed version together (SR1, SR2, what learner and LiRA see, losses)."""
 from typing import NamedTuple
 
 import numpy as np
 
-from attacks import learned, nr, train_based
+from attacks import equals, nr, train_based
 from attacks.attack import NONE, Attack, Scored
 from attacks.classifiers import FITS
 from attacks.inputs import Attacked, check_pair, identities, need_shadows, read_version
@@ -55,15 +55,16 @@ ATTACKS = {attack.name: attack for attack in (
     *(train_based.attack(f"SR{number} ({kind})", kind, labelled, train_based.side_by_side, lambda pair: pair,
                          family=train_based.twice(number, kind), short=f"SR{number} {kind}")
       for number, labelled in train_based.NUMBERS.items() for kind in FITS),
-    *(learned.attack(name, lambda pair: pair, family=name) for name in learned.KNOWLEDGE),
+    *(equals.attack(name, lambda pair: pair, family=None if name in equals.SEVERAL else name)
+      for name in equals.KNOWLEDGE),
     _change("difference", loss_difference), _change("ratio", loss_ratio))}
 
 
 def possible(pair):
-    """{name: Attack} that these answers allow."""
-    allowed = set(learned.possible(pair.original)) & set(learned.possible(pair.compressed))
-    lacking = learned.KNOWLEDGE.keys() - allowed
-    return {name: attack for name, attack in ATTACKS.items() if name not in lacking}
+    """({name: Attack} that these answers allow, [a line on what they do not])."""
+    allowed, lines = min(map(equals.possible, pair), key=lambda found: len(found[0]))
+    lacking = equals.NAMES - allowed
+    return {name: attack for name, attack in ATTACKS.items() if name not in lacking}, lines
 
 
 def made_from(original, compressed):
@@ -87,10 +88,10 @@ def attack_version(run, version, context, names=None, shadow_num=None):
         pair = Pair(read_version(run, ORIGINAL, shadow_num), read_version(run, version, shadow_num))
         check_pair(run, *pair)
         need_shadows(run, pair.compressed.shadows, "SR")
-        known, attacks = made_from(pair.original.identities, pair.compressed.identities), possible(pair)
+        known, (attacks, lines) = made_from(pair.original.identities, pair.compressed.identities), possible(pair)
         jobs = {name: (attack, known, pair) for name, attack in attacks.items()}
-        if learned.CALIBRATED not in attacks and (names is None or learned.CALIBRATED in names):
-            print(f"original + {version}: {learned.LACKING}")
+        for line in lines if names is None or not equals.NAMES.isdisjoint(names) else ():
+            print(f"original + {version}: {line}")
         values = Results(run, version, "SR").complete(jobs, pair.compressed.target, context, names,
                                                       {"shadows": len(pair.compressed.shadows)},
                                                       shadow_member=pair.compressed.shadow_member)

@@ -5,7 +5,7 @@ from pathlib import Path
 from attacks.games import signals_of
 from attacks.groups import paper_groups
 from attacks.inputs import read_version
-from attacks.learned import KNOWLEDGE, features, rows_of
+from attacks.learned import CALIBRATED, CONFIDENCE, features, rows_of
 from attacks.learners import learn
 from benchmarks.common import Row, command, seconds
 from benchmarks.made_up import write_run
@@ -28,7 +28,7 @@ def learned_sets(layout):
     seen = [*([version] for version in versions), *([ORIGINAL, version] for version in versions[1:]),
             *([ORIGINAL, *group] for group in groups), *groups]
     found = [[features(name, [getattr(signals[version], side) for version in some]) for side in ("shadows", "target")]
-             for name in KNOWLEDGE for some in seen]
+             for name in (CONFIDENCE, CALIBRATED) for some in seen]
     return found, rows_of(attacked)
 
 

@@ -10,7 +10,7 @@ from argparse import ArgumentTypeError
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from attacks import learned, mr, nr, sr, train_based
+from attacks import equals, mr, nr, sr, train_based
 from attacks.arguments import attack_context, open_run
 from attacks.attack import Context
 from attacks.groups import groups_of
@@ -30,7 +30,7 @@ from models.run import Run
 from models.stage import load_data
 from models.weights import read_weights, weights_file
 
-PAPER_NR = [name for name in nr.ATTACKS if name not in {*learned.KNOWLEDGE, *(one.name for one in train_based.TWICE)}]
+PAPER_NR = [name for name in nr.ATTACKS if name not in {*equals.NAMES, *(one.name for one in train_based.TWICE)}]
 PAPER_SR = [name for name in sr.ATTACKS if name.startswith("SR")]
 ALONE = (*protocol.QUERIES, *protocol.ATTACKS)
 INTERPOLATED = "interpolated_tpr"

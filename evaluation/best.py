@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import t
 
-from attacks import learned, mr, sr
+from attacks import equals, mr, sr
 from attacks.attack import FITTED, NONE, REFERENCE
 from common.intervals import CONFIDENCE
 from common.paths import ORIGINAL
@@ -20,7 +20,7 @@ from evaluation.evidence import check_together, common_keys
 from evaluation.names import ANY, SETTINGS, attack_of, is_control, label
 from evaluation.writing import bounds, with_interval
 
-BEYOND = (sr.AGGREGATED, *learned.KNOWLEDGE)  # of SR, what is compared with itself on a control
+BEYOND = (sr.AGGREGATED, *equals.KNOWLEDGE)  # of SR, what is compared with itself on a control
 STEPS = {"SR - NR": ("SR", "NR"), "MR - SR": ("MR", "SR")}
 
 

@@ -1,7 +1,7 @@
 """Which comparisons each of the paper's claims makes, fixed before any result."""
 from typing import NamedTuple
 
-from attacks import mr, nr, sr
+from attacks import equals, mr, nr, sr
 from attacks.groups import groups_of, paper_groups
 from attacks.mr import AGGREGATED
 from common.paths import ORIGINAL
@@ -62,16 +62,21 @@ def _groups(run):
 # Which comparisons each claim makes. keys: (setting, model, attack) of every attack that all runs have.
 
 def nr_attacks(keys, *models):
-    """The names of the NR attacks that all of these models have.
+    """The names of the NR attacks that all of these models have, those apart that need several references.
 
     None where a model has not been attacked, or by some alone: NR keeps each attack by itself, and what MR needs is
     there before the rest. Attacks that need sensitivities may be missing.
     """
-    names = [[attack for setting, model, attack in keys if (setting, model) == ("NR", wanted)] for wanted in models]
-    whole = {attack for setting, _, attack in keys if setting == "NR" and not nr.ATTACKS[attack].sensitive}
+    names = [[attack for _, _, attack in _every_nr(keys, [wanted])] for wanted in models]
+    whole = {attack for _, _, attack in _every_nr(keys) if not nr.ATTACKS[attack].sensitive}
     if not all(whole <= set(others) for others in names):
         return []
     return [attack for attack in names[0] if all(attack in others for others in names)]
+
+
+def _every_nr(keys, models=None):
+    """The keys of NR attacks on these models, or all: without those that need several references, no paper's six."""
+    return [key for key in keys if key[0] == "NR" and key[2] not in equals.SEVERAL and (not models or key[1] in models)]
 
 
 def c1_pairs(keys):
@@ -102,8 +107,7 @@ def c2_pairs(keys):
             against = [("NR", model, family) for model in models]
             found += [Pair("C2", version, SAME_FAMILY, key, one) for one in against if set(against) <= set(keys)]
         if attack == MAIN_SR:
-            found += [Pair("C2", version, EVERY_NR, key, against) for against in keys
-                      if against[0] == "NR" and against[1] in models]
+            found += [Pair("C2", version, EVERY_NR, key, against) for against in _every_nr(keys, models)]
     return found
 
 
@@ -122,6 +126,5 @@ def c3_pairs(keys, groups):
         if set(same) <= set(keys):
             found += [Pair("C3", version, SAME_FAMILY, key, against) for against in same]
         if nr_attacks(keys, *models):
-            found += [Pair("C3", version, EVERY_NR, key, against) for against in keys
-                      if against[0] == "NR" and against[1] in models]
+            found += [Pair("C3", version, EVERY_NR, key, against) for against in _every_nr(keys, models)]
     return found

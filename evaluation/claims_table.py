@@ -34,10 +34,10 @@ RULES = (
     f"±{MARGIN:g} by two one-sided tests (contradicted: outside it, by a p of its own, then shown).",
     "C2, same family: SR1 and SR2, LR and RF, against the same features of one model given twice, of the original and"
     " of the compressed model, confidence and calibrated against themselves on either; every NR attack: SR2 (RF) "
-    "against every NR attack on either.",
+    "against every NR attack on either, but LiRA and calibrated_all.",
     "C3, same family: MR with the original against SR2 (RF) of each of its models, MR without against train_based_2 "
-    "(RF) of each, and both against MR of the original repeated; every NR attack: MR against every NR attack on the "
-    "models it is given.",
+    "(RF) of each, and both against MR of the original repeated; every NR attack: MR against these on the models it "
+    "is given.",
     "Same knowledge: none (no shadow), fitted (on a shadow), reference (shadows answer the scored points too); of "
     "each level the attack of highest AUC on the shadow, on either side and for each seed, is taken to the target.",
     "Attacker's best: the same over all attacks, models and groups of NR, of SR, of MR; SAMIA and RMIA's population "

@@ -71,13 +71,14 @@ def made_up_run(tmp_path):
     return lambda versions, folder="run", **more: make_run(tmp_path / folder, versions, **more)
 
 
-def make_run(folder, versions, leak=0.0, seed=0, n=4000, classes=10, shadow_num=1, pools=splits.DISJOINT):
+def make_run(folder, versions, leak=0.0, seed=0, n=4000, classes=10, shadow_num=1, pools=splits.DISJOINT,
+             train_size=None):
     """The Layout of a run whose models' answers are drawn at random.
 
     leak: how much larger the true class's logit is for a member; 0 gives models that know nothing of their members.
     """
     layout = Layout(folder, "digits", "resnet18")
-    split = splits.make_split(n, seed, shadow_num, data_digest="made up", pools=pools)
+    split = splits.make_split(n, seed, shadow_num, train_size, "made up", pools=pools)
     settings = Settings(seed=seed, shadow_num=shadow_num, train_size=split.train_size, image_size=8, pools=pools,
                         data_label="made up", classes=tuple(str(c) for c in range(classes)))
     write_json(layout.result(ORIGINAL, "split.json"), {"run": settings.as_json(), **splits.to_json(split)})

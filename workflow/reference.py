@@ -10,7 +10,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from attacks import metric_based, rmia, sr
+from attacks import lira_game, metric_based, mr, rmia, sr
 from attacks.attack import NONE
 from attacks.saved import read_multi, read_result
 from common.command import Parser
@@ -24,8 +24,9 @@ from models.hints import mending
 from workflow.answers import lay_out
 
 ROOT = Path(__file__).resolve().parents[1]
-CLOSED = {attack.name for attack in (*metric_based.ATTACKS, *rmia.ATTACKS, *sr.ATTACKS.values())
-          if attack.name not in sr.ATTACKS or attack.knowledge == NONE}
+CLOSED = {*(attack.name for attack in (*metric_based.ATTACKS, *rmia.ATTACKS, *lira_game.ATTACKS)),
+          *(name for name, attack in sr.ATTACKS.items() if attack.knowledge == NONE or name in lira_game.JOINT),
+          *(row for row, (name, _) in mr.EQUALS.items() if name in lira_game.JOINT)}
 FORMULA, CLASSIFIER, NETWORK = 1e-6, 0.003, 0.005  # how far a rate may move: of the first all three, else AUC alone
 KEPT = ("acc", "auc", "auc_interval", "tpr", "tpr_interval")
 PAGES = ("evaluation.claims", "evaluation.tables", "evaluation.report")
@@ -80,7 +81,7 @@ def numbers(run):
 
 def allowed(name):
     """How far an attack's rates may move on another machine, by what it computes with."""
-    if name in CLOSED:
+    if name.rsplit(", ", 1)[-1] in CLOSED:
         return FORMULA
     return CLASSIFIER if name.endswith(("(RF)", "(LR)")) else NETWORK
 

@@ -7,7 +7,7 @@ import pytest
 
 import CompLeakNR
 import CompLeakSR
-from attacks import audit, classifiers, learned, mr
+from attacks import audit, classifiers, equals, mr
 from attacks.attack import Context
 from attacks.inputs import read_version
 from attacks.metric_based import loss_score
@@ -96,11 +96,11 @@ def test_without_answers_on_each_others_rows_all_but_rmia_is_the_same(source, tm
     assert "RMIA is left out: it needs every shadow's answers on the target's scored rows" in said
     assert attacks(layout, "NR", ORIGINAL) == {name: expected[name] for name in expected
                                                if "RMIA" not in name and name != "calibrated"}
-    assert said.count(learned.LACKING) == 1
+    assert said.count(equals.NO_REFERENCE) == 1
     CompLeakSR.main([*OWN, *PAIR, str(layout.run_dir)])
-    assert f"original + pruning_0.6: {learned.LACKING}" in capsys.readouterr().out
-    found = mr.attack_groups(Run(layout), Context(0), {"one": [PRUNED]}, rows=list(mr.LEARNED))["attacks"]
-    assert f"MR: {learned.LACKING}" in capsys.readouterr().out
+    assert f"original + pruning_0.6: {equals.NO_REFERENCE}" in capsys.readouterr().out
+    found = mr.attack_groups(Run(layout), Context(0), {"one": [PRUNED]}, rows=list(mr.EQUALS))["attacks"]
+    assert f"MR: {equals.NO_REFERENCE}" in capsys.readouterr().out
     assert list(found) == ["one, confidence with the original", "one, confidence without the original"]
 
 

@@ -1,6 +1,7 @@
 """Every attack that is entered: a plain loop gives its scores, null models a coin's AUC, swapped labels the mirror.
 
-An attack entered in NR, SR or MR is found here by itself; only its plain loop has to be written, in PLAIN.
+An attack entered in NR, SR or MR is found here by itself; only its plain loop has to be written, in PLAIN. Those that
+need several references are in test_lira_game.py.
 """
 from dataclasses import replace
 from functools import cache, partial
@@ -10,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from attacks import classifiers, learned, learners, mr, mr_network, nr, samia, sr, train_based
+from attacks import classifiers, equals, learned, learners, mr, mr_network, nr, samia, sr, train_based
 from attacks.attack import FITTED, NONE, REFERENCE, Context
 from attacks.inputs import read_version
 from attacks.views import read_views
@@ -24,6 +25,8 @@ PRUNED, CLUSTERED = Version("pruning", "0.6"), Version("clustering", "4")
 CONTEXT = Context(1)
 ENTRIES = [*(("NR", name) for name in nr.ATTACKS), *(("SR", name) for name in sr.ATTACKS),
            *(("MR", row) for row in (*mr.ROWS, *mr.ON_VIEWS))]
+ENTRIES = [(setting, name) for setting, name in ENTRIES if name.split(" ")[0] not in {
+    one.split(" ")[0] for one in equals.SEVERAL}]
 Z_999 = 3.29
 # What cannot see this leak: a sum over classes not which posterior is the label's, a change of loss not what both have.
 BLIND = {("NR", "train_based_1 (LR)"), ("NR", "train_based_2 (LR)"), ("SR", "difference"), ("SR", "ratio")}
@@ -56,8 +59,8 @@ def everything(layout):
         patch.setattr(mr.Results, "complete", lambda self, jobs, *args, **more: given.update(jobs) or {})
         mr.attack_groups(run, CONTEXT, {"both": [PRUNED, CLUSTERED]})
     several = {("MR", name.removeprefix("both, ")): (attack, seen) for name, (attack, _, seen) in given.items()}
-    return {**{("NR", name): (attack, pair.original) for name, attack in nr.ATTACKS.items()},
-            **{("SR", name): (attack, pair) for name, attack in sr.ATTACKS.items()}, **several}
+    return {**{("NR", name): (attack, pair.original) for name, attack in nr.possible(pair.original)[0].items()},
+            **{("SR", name): (attack, pair) for name, attack in sr.possible(pair)[0].items()}, **several}
 
 
 @pytest.fixture(scope="module")
@@ -257,7 +260,7 @@ for _kind in classifiers.FITS:
             _kind, lambda z, y, labelled=_number == 2: side_by_side(z[0], z[0], y, labelled))
         PLAIN["SR", f"SR{_number} ({_kind})"] = classified(
             _kind, lambda z, y, labelled=_number == 2: side_by_side(z[0], z[1], y, labelled))
-for _name in learned.KNOWLEDGE:
+for _name in (learned.CONFIDENCE, learned.CALIBRATED):
     _known = _name == learned.CALIBRATED
     PLAIN["NR", _name], PLAIN["SR", _name] = learnt(versions, _known), learnt(versions, _known)
     for _row in ("with the original", "without the original", "on views"):

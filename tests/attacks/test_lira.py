@@ -24,10 +24,12 @@ def plain_moments(phi, mask, variance):
     groups = [[x for x, used in zip(row, flags, strict=True) if used] for row, flags in zip(phi, mask, strict=True)]
     means = [sum(group) / len(group) for group in groups]
     squares = [sum((x - mean) ** 2 for x in group) for group, mean in zip(groups, means, strict=True)]
+    pooled = (sum(squares) / sum(len(group) - 1 for group in groups)) ** 0.5
     if variance == "example":
-        return means, [(s / (len(group) - 1)) ** 0.5 for s, group in zip(squares, groups, strict=True)]
+        return means, [(s / (len(group) - 1)) ** 0.5 if len(group) > 1 else pooled
+                       for s, group in zip(squares, groups, strict=True)]
     if variance == "pooled":
-        return means, [(sum(squares) / sum(len(group) - 1 for group in groups)) ** 0.5] * len(means)
+        return means, [pooled] * len(means)
     every = [x for group in groups for x in group]
     centre = sum(every) / len(every)
     return means, [(sum((x - centre) ** 2 for x in every) / (len(every) - 1)) ** 0.5] * len(means)
@@ -36,6 +38,7 @@ def plain_moments(phi, mask, variance):
 @pytest.mark.parametrize("variance", VARIANCES)
 def test_scores_equal_the_double_loop(variance):
     own, phi, trained, _ = worlds(60)
+    trained[:5], trained[5:9] = np.arange(8) > 0, np.arange(8) < 1  # a single model of one kind
     unread = np.where(trained, np.nan, phi)  # what trained on a point must not be read offline
     mean, deviation = plain_moments(phi, ~trained, variance)
     np.testing.assert_allclose(moments(phi, ~trained, variance), (mean, deviation), rtol=1e-10)
@@ -51,9 +54,10 @@ def test_the_pooled_variance_is_the_noise_and_the_global_one_holds_difficulty_to
     assert moments(phi, ~trained, "global")[1][0] == pytest.approx(np.hypot(3, 0.6), rel=0.05)
 
 
-def test_offline_pooled_ranks_as_phi_less_its_reference():
+@pytest.mark.parametrize("variance", ["pooled", "global"])
+def test_offline_with_one_variance_for_all_ranks_as_phi_less_its_reference(variance):
     own, phi, trained, _ = worlds()
-    np.testing.assert_array_equal(rankdata(offline_score(own, phi, ~trained, "pooled")),
+    np.testing.assert_array_equal(rankdata(offline_score(own, phi, ~trained, variance)),
                                   rankdata(own - reference_mean(phi, ~trained)))
 
 
@@ -82,9 +86,8 @@ def test_an_equal_pair_of_models_gives_a_finite_score():
 
 def test_too_few_models_are_refused():
     own, phi = np.zeros(2), np.zeros((2, 2))
-    with pytest.raises(CompLeakError, match="2 or more models of a kind.*1 of 2 points"):
-        offline_score(own, phi, [[True, True], [True, False]], "example")
-    with pytest.raises(CompLeakError, match="1 or more"):
+    with pytest.raises(CompLeakError, match="1 or more models of a kind.*1 of 2 points"):
         online_score(own, phi, np.ones((2, 2)), [[True, True], [False, False]])
-    with pytest.raises(CompLeakError, match="pooled variance needs two models"):
-        offline_score(own, phi, [[True, False], [False, True]])
+    for variance in ("example", "pooled"):
+        with pytest.raises(CompLeakError, match=f"{variance} variance needs two models"):
+            offline_score(own, phi, [[True, False], [False, True]], variance)

@@ -1,0 +1,70 @@
+"""LiRA as an attack, on one version (NR) and jointly on several (SR, MR): its games, and where the cut comes from."""
+import numpy as np
+
+from attacks import lira
+from attacks.attack import REFERENCE, Attack, Scored
+from attacks.games import Game, signals_of
+from attacks.joint_lira import member_shift, offline_joint_score, online_joint_score
+from attacks.metric_based import fit_threshold
+
+OFFLINE, ONLINE = "offline", "online"
+JOINT = {f"joint_LiRA_{kind}": kind for kind in (OFFLINE, ONLINE)}
+
+
+def _decided(scores, shadow_member):
+    """The Scored of each game's scores, the target's first; shadow_member [Σm]. The cut is from the mirrored games."""
+    on_shadow = np.concatenate(scores[1:])
+    return Scored(scores[0], scores[0] >= fit_threshold(on_shadow, shadow_member), on_shadow)
+
+
+def _online(score, game, *more):
+    """score: (phi, phi of models, which of them did not train on the point, which did, …). Both kinds side by side: a
+    point that lacks one has the other's models in its place, moved (`signals.completed`)."""
+    none = np.zeros_like(game.out)
+    return score(game.phi, np.concatenate([game.out_phi, game.in_phi], axis=1), np.hstack([game.out, none]),
+                 np.hstack([none, game.inside]), *more)
+
+
+def _attack(kind, variance):
+    name = f"LiRA_{kind}" + (f" ({variance})" if variance != "example" else "")
+
+    def run(attacked, context):
+        games = signals_of(attacked, context.seed).games
+        scores = [_online(lira.online_score, one, variance) if kind == ONLINE else
+                  lira.offline_score(one.phi, one.out_phi, one.out, variance) for one in games]
+        return _decided(scores, attacked.shadow_member)
+
+    return Attack(name, run, REFERENCE, short=name.replace("_", " "))
+
+
+# Offline, one variance for all points ranks them alike, pooled or global.
+ATTACKS = (*(_attack(OFFLINE, variance) for variance in ("example", "pooled")),
+           *(_attack(ONLINE, variance) for variance in lira.VARIANCES))
+
+
+def joint(name, signals, shadow_member):
+    """The Scored of joint LiRA on several versions.
+
+    Offline the member shift is the mean of the shadows'; for a shadow's own rows, which only choose and cut, that of
+    the other shadows.
+
+    Args: name, a key of JOINT; signals, the versions' `games.Signals`; shadow_member [Σm] bool, one shadow after the
+        other.
+    """
+    games = [_of_versions(each) for each in zip(*(one.games for one in signals), strict=True)]
+    if JOINT[name] == ONLINE:
+        return _decided([_online(online_joint_score, one) for one in games], shadow_member)
+    members = np.split(shadow_member, np.cumsum([len(one.phi) for one in games[1:]])[:-1])
+    each = np.array([member_shift(one.phi, one.out_phi, one.out, member)
+                     for one, member in zip(games[1:], members, strict=True)])
+    shifts = [each.mean(0), *(np.delete(each, place, axis=0).mean(0) for place in range(len(each)))]
+    return _decided([offline_joint_score(one.phi, one.out_phi, one.out, shift)
+                     for one, shift in zip(games, shifts, strict=True)], shadow_member)
+
+
+def _of_versions(games):
+    """One world's Game in each version as a single one; who trained on what is the same in all of them."""
+    first = games[0]
+    phi, out_phi, in_phi = (None if first[part] is None else np.stack([one[part] for one in games], axis=-1)
+                            for part in (0, 1, 3))
+    return Game(phi, out_phi, first.out, in_phi, first.inside)
