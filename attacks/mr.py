@@ -217,7 +217,7 @@ def _read(run, versions, seed, shadow_num):
 
 
 def main(argv=None):
-    methods = {**dict.fromkeys(COLUMNS, "network"), **{row: name for row, (name, _) in LEARNED.items()}, **ON_VIEWS}
+    methods = {**dict.fromkeys(COLUMNS, "network"), **{row: name for row, (name, _) in EQUALS.items()}, **ON_VIEWS}
     p = parser(__doc__)
     names = tuple(dict.fromkeys(methods.values()))
     p.add_argument("--attacks", nargs="+", choices=names, default=names, metavar="NAME",
