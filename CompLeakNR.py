@@ -3,7 +3,7 @@ from attacks import nr
 from attacks.arguments import attack_context, attack_parser, open_run, versions
 from attacks.results import report
 from common.command import run as run_command
-from common.errors import UsageError
+from common.errors import CompLeakError, UsageError
 from common.paths import ORIGINAL
 from models.record import say_at_chance
 
@@ -23,6 +23,8 @@ def attack(run, version, context, names=None, shadow_num=None):
     result, lines = nr.attack_version(run, version, context, names, shadow_num)
     for line in lines:
         print(line)
+    if not result["attacks"]:
+        raise CompLeakError(f"{', '.join(names)}: cannot run on {version}, for the reason above")
     scored = next(iter(result["attacks"].values()))
     report(f"CompLeakNR, {version}: {scored['members'] + scored['non_members']} rows of the target",
            result["attacks"], run)

@@ -4,7 +4,7 @@ from attacks.arguments import attack_context, attack_parser, open_run, versions
 from attacks.results import report
 from attacks.saved import read_result
 from common.command import run as run_command
-from common.errors import UsageError
+from common.errors import CompLeakError, UsageError
 from common.paths import ORIGINAL
 from evaluation.added import second_model
 from models import hints
@@ -14,6 +14,8 @@ from models.record import say_at_chance
 def attack(run, version, context, names=None, shadow_num=None):
     """Attack the original with one compressed version and print a line an attack; names: as of `CompLeakNR.attack`."""
     result = sr.attack_version(run, version, context, names, shadow_num)
+    if not result["attacks"]:
+        raise CompLeakError(f"{', '.join(names)}: cannot run on {version}, for the reason above")
     scored = next(iter(result["attacks"].values()))
     report(f"CompLeakSR, original + {version}: {scored['members'] + scored['non_members']} rows of the target",
            result["attacks"], run)

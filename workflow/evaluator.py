@@ -46,7 +46,7 @@ def lines(expected):
         verdict = expected["claims"].get(claim, {}).get("text", NOT_REACHED) if expected else NOT_REACHED
         found.append([claim, "verdict", "`python -m evaluation.claims`",
                       f"`{layout.result(ORIGINAL, 'claims.json')}`", verdict, "-", "-",
-                      _minutes(expected, "evaluation.claims")])
+                      _minutes(expected, "evaluation.claims") if verdict != NOT_REACHED else NOT_REACHED])
     return found
 
 
@@ -54,7 +54,7 @@ def _row(expected, claim, place, attack, what, path):
     rates = expected["rates"].get(place, {}).get(attack) if expected else None
     auc, tpr = (_cell(rates, name) for name in ("auc", "tpr"))
     return [claim, what, COMMANDS[claim], f"`{path}`", auc, tpr, THEIRS.get((place, attack), "-"),
-            _minutes(expected, SCRIPTS[claim])]
+            _minutes(expected, SCRIPTS[claim]) if rates else NOT_REACHED]
 
 
 def _cell(rates, name):

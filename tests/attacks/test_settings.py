@@ -88,6 +88,13 @@ def test_samia_is_left_out_without_sensitivities(made_up_run, capsys):
     assert "SAMIA is left out: it needs sensitivity.npz" in said and "metric_based_1" in said
 
 
+def test_an_attack_that_cannot_run_is_an_error_where_there_is_nothing_else_to_show(made_up_run):
+    layout = made_up_run([], n=1200)
+    layout.file(ORIGINAL, "shadow_0", "sensitivity.npz").unlink()
+    with pytest.raises(CompLeakError, match="^SAMIA: cannot run on original"):
+        CompLeakNR.main([*FLAGS, "--original", "--attacks", "SAMIA", "--run_dir", str(layout.run_dir)])
+
+
 def test_saved_metrics_are_those_of_the_saved_scores_and_repeat_exactly(made_up_run):
     first, second = (made_up_run([PRUNED], leak=1.0, n=1200, folder=name) for name in ("one", "two"))
     for layout in (first, second):
