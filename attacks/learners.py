@@ -14,8 +14,11 @@ from common.metrics import auc
 from common.seeds import derive_seed
 
 KINDS = ("nets", "logistic", "forest")  # the first one of those with the highest AUC is taken
+# A forest is judged by its own trees where there is one shadow; with several it would cost four times the rest.
+OF_SEVERAL = KINDS[:2]
 NETS = 5
 FOLDS = 5
+FITTED_AT_MOST = 20_000  # rows of several shadows that are fitted on: as many as one has at most
 
 
 class Rows(NamedTuple):
@@ -41,20 +44,22 @@ class Learned:
     target: np.ndarray
 
 
-def learn(shadow, rows, target, seed, kinds=KINDS):
+def learn(shadow, rows, target, seed, kinds=None):
     """The Learned of fitting every kind on the shadows' rows, choosing one there, and scoring the target with it.
 
     "nets": five networks of 64–64 GELU units, their log-odds averaged; those of all folds train side by side.
     "logistic" and "forest": attacks/classifiers.py; a forest of one shadow is judged out of bag, which costs one fit
-    where folds cost six. Folds and seeds depend on `seed` and `rows` alone, so features are compared on equal terms.
-    shadow [n,d], features of `rows`; target [m,d]; kinds: those to compare. CompLeakError for features that are not
-    finite, or folds that cannot be made.
+    where folds cost six. Of several shadows together FITTED_AT_MOST rows are drawn to fit on. Folds, rows and seeds
+    depend on `seed` and `rows` alone, so features are compared on equal terms. shadow [n,d], features of `rows`;
+    target [m,d]; kinds: those to compare (default: KINDS, or OF_SEVERAL shadows). CompLeakError for features that are
+    not finite, or folds that cannot be made.
     Source: Wolpert, Neural Networks 1992, for scores from fits that did not see the row.
     """
     assert rows.groups is None or rows.twins is None, "groups already keep a shadow's rows together"
     shadow, target = _checked(shadow, len(rows.member)), _checked(target)
     fold = fold_of_rows(rows.member, derive_seed(seed, "folds"), rows.twins if rows.groups is None else rows.groups)
-    scores = {kind: FITTERS[kind](shadow, target, rows, fold, seed) for kind in KINDS if kind in kinds}
+    kinds, kept = kinds or (KINDS if rows.groups is None else OF_SEVERAL), fitted_rows(rows, derive_seed(seed, "rows"))
+    scores = {kind: FITTERS[kind](shadow, target, rows, fold, kept, seed) for kind in KINDS if kind in kinds}
     areas = {kind: auc(of_shadow, rows.member) for kind, (of_shadow, _) in scores.items()}
     kind = max(areas, key=areas.get)  # the first of several
     return Learned(kind, areas, *scores[kind])
@@ -99,11 +104,23 @@ def fold_of_rows(member, seed, groups=None, folds=FOLDS):
     return fold
 
 
-def _nets(shadow, target, rows, fold, seed):
+def fitted_rows(rows, seed):
+    """Which rows are fitted on, [n] bool: of one shadow all, of several FITTED_AT_MOST, as many of each kind."""
+    kept = np.ones(len(rows.member), dtype=bool)
+    if rows.groups is not None:
+        kind = 2 * np.unique(rows.groups, return_inverse=True)[1] + rows.member
+        each = FITTED_AT_MOST // (int(kind.max()) // 2 * 2 + 2)
+        shuffled = np.random.default_rng(seed).permutation(len(kind))
+        for one in np.unique(kind):
+            kept[shuffled[kind[shuffled] == one][each:]] = False
+    return kept
+
+
+def _nets(shadow, target, rows, fold, kept, seed):
     """(shadow [n] cross-fitted, target [m]) of averaged networks, every one of them trained at once. fold [n] of each
-    row of the shadow."""
+    row of the shadow, kept [n] bool those to fit on."""
     parts = [*range(fold.max() + 1), None]
-    jobs = [Job(shadow, rows.member, np.flatnonzero(fold != part) if part is not None else np.arange(len(fold)),
+    jobs = [Job(shadow, rows.member, np.flatnonzero(kept if part is None else kept & (fold != part)),
                 shadow[fold == part] if part is not None else target,
                 derive_seed(seed, "weights", part, net), derive_seed(seed, "order", part, net))
             for part in parts for net in range(NETS)]
@@ -120,18 +137,18 @@ def _joined(parts, fold):
     return scores
 
 
-def _by_folds(fit, shadow, target, member, fold):
+def _by_folds(fit, shadow, target, member, fold, kept):
     """The same for a classifier. fit: (features, member) -> Classifier."""
-    parts = [fit(shadow[fold != part], member[fold != part]).score(shadow[fold == part])
-             for part in range(fold.max() + 1)]
-    return _joined(parts, fold), fit(shadow, member).score(target)
+    parts = [fit(shadow[rest], member[rest]).score(shadow[fold == part])
+             for part, rest in ((part, kept & (fold != part)) for part in range(fold.max() + 1))]
+    return _joined(parts, fold), fit(shadow[kept], member[kept]).score(target)
 
 
-def _logistic(shadow, target, rows, fold, seed):
-    return _by_folds(fit_logistic, shadow, target, rows.member, fold)
+def _logistic(shadow, target, rows, fold, kept, seed):
+    return _by_folds(fit_logistic, shadow, target, rows.member, fold, kept)
 
 
-def _forest(shadow, target, rows, fold, seed):
+def _forest(shadow, target, rows, fold, kept, seed):
     """The same for a forest: with one shadow the trees that did not see a row score it, else it is fitted by fold."""
     fit = partial(fit_forest, seed=derive_seed(seed, "forest"))
     if rows.groups is None:
@@ -140,7 +157,7 @@ def _forest(shadow, target, rows, fold, seed):
             return forest.score_out_of_bag(rows.twins), forest.score(target)
         except CompLeakError:  # a model with few different answers: a row's twins are in every tree's sample
             pass
-    return _by_folds(fit, shadow, target, rows.member, fold)
+    return _by_folds(fit, shadow, target, rows.member, fold, kept)
 
 
 FITTERS = {"nets": _nets, "logistic": _logistic, "forest": _forest}

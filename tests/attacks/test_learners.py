@@ -81,6 +81,22 @@ def test_scores_equal_one_refit_after_the_other():
         np.testing.assert_allclose(got, expit(np.mean(each, axis=0)), rtol=1e-3, atol=1e-3)
 
 
+def test_of_several_shadows_some_rows_are_fitted_on_evenly_and_all_are_scored(monkeypatch):
+    monkeypatch.setattr(learners, "FITTED_AT_MOST", 120)
+    features, member = drawn()
+    rows = Rows(member, np.repeat([4, 1, 7], 100))
+    kept = learners.fitted_rows(rows, 0)
+    assert all(kept[(rows.groups == one) & (member == kind)].sum() == 20 for one in (4, 1, 7) for kind in (0, 1))
+    assert (kept != learners.fitted_rows(rows, 1)).any() and learners.fitted_rows(Rows(member), 0).all()
+    fitted, fit = [], learners.fit_logistic
+    monkeypatch.setattr(learners, "fit_logistic", lambda x, y: fitted.append(x) or fit(x, y))
+    found = learn(features, rows, features[:7], 4)
+    assert set(found.areas) == {"nets", "logistic"} and len(found.shadow) == 300 and len(found.target) == 7
+    kept = learners.fitted_rows(rows, derive_seed(4, "rows"))
+    assert [len(x) for x in fitted] == [80, 80, 80, 120]
+    np.testing.assert_array_equal(fitted[-1], features[kept])
+
+
 def test_a_forest_of_one_shadow_is_judged_out_of_bag_and_twins_never_judge_each_other(monkeypatch):
     monkeypatch.setattr(classifiers, "TREES", 150)  # or a pair of twins might be in every tree's sample
     features, member = drawn()
