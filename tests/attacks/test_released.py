@@ -158,7 +158,7 @@ def test_rmia_compares_target_and_reference_on_the_same_crop_for_x_and_z(run):
     assert np.allclose(scored.on_shadow, log_ratio(on_z[1], on_z[0][:, None], ones, 0.5), atol=1e-6)
     shares = nr.ATTACKS["RMIA (population)"].run(attacked, context).scores
     assert np.allclose(shares, population_score(ratio, log_ratio(on_z[0], on_z[1][:, None], ones, 1)), atol=0.02)
-    phi = [side.phi for side in mr.signals_of(attacked, 0)]
+    phi = [side.phi for side in mr.signals_of(attacked, 0)[:2]]
     assert np.allclose(log_posterior(phi[0]), on_x[0], atol=1e-6)
     assert np.allclose(log_posterior(mr.signals_of(attacked, 0).target.reference), on_x[1], atol=1e-6)
 
