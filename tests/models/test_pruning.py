@@ -2,6 +2,8 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional as F
 from torch.nn.utils import prune
 
 from common.errors import UsageError
@@ -154,3 +156,23 @@ def test_pack_and_unpack_give_the_weights_back(sparsity):
 def test_sparsities_outside_0_to_1_are_refused(sparsity):
     with pytest.raises(AssertionError, match="a fraction of the weights"):
         Mask(network(), sparsity)
+
+
+def largest_gradient(model):
+    """Of one step on random pictures of 8×8."""
+    pictures = torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    F.cross_entropy(model.train()(pictures), torch.arange(64) % 10).backward()
+    return max(parameter.grad.abs().max().item() for parameter in model.parameters())
+
+
+def test_mobilenetv2_prunes_at_8_pixels_and_its_narrow_forms_overflow_where_pruning_silences_a_block():
+    full = build("mobilenetv2", 10, seed=0)
+    Mask(full, 0.9)
+    assert largest_gradient(full) < 1e4
+    narrow, silent = (build("mobilenetv2", 10, seed=0, width=1 / 16) for _ in range(2))
+    for model in (narrow, silent):
+        for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm2d)):
+            nn.init.constant_(norm.bias, 0.1)
+    nn.init.zeros_(silent.blocks[1].project[0].weight)  # two channels: pruning can leave both constant
+    # From there on every BatchNorm sees a constant, and multiplies gradients by 1 / √(0 + 1e-5) = 316.
+    assert largest_gradient(narrow) < 100 and largest_gradient(silent) > 1e30
