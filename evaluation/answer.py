@@ -4,12 +4,13 @@ from data.splits import DISJOINT
 from evaluation.claim_pairs import CLAIMS
 from evaluation.claims_table import best_block, lines
 from evaluation.comparisons import CHANCE, CONTRADICTED, SUPPORTED, UNDECIDED
-from evaluation.drawing import Row
+from evaluation.drawing import Row, draw_answer
 from evaluation.names import SETTINGS, key_of, short
 from evaluation.writing import with_interval
 from models import protocol
 
 SIGNS = {SUPPORTED: "✓", CONTRADICTED: "✗", UNDECIDED: "?"}
+LINE = "RMIA on the original"
 STEPS = {"SR - NR": "one compressed version beside the original", "MR - SR": "several instead of one"}
 
 
@@ -42,10 +43,23 @@ def rows(saved):
     return found
 
 
-def note(count):
-    """What a figure's bars and dots are, of so many seeds."""
-    return ("bars: 95% interval over these rows" if count < 2 else
-            f"bars: 95% t interval over {count} seeds; dots: seeds")
+def figure(saved, title="The attacker's best"):
+    """(Figure of the rows, its words), with a line at RMIA on the original; None without a best or that."""
+    line = ((saved or {}).get("best") or {}).get("RMIA")
+    if not line:
+        return None
+    found, alone = rows(saved), line["auc"]["mean"]
+    each = ", ".join(f"{row.label} {100 * row.mean:.1f}%" for row in found)
+    return (draw_answer(found, (LINE, alone), title, note(saved["runs"])),
+            f"AUC of the attacker's best {each}; {LINE} {100 * alone:.1f}%")
+
+
+def note(runs):
+    """What a figure's bars and dots are, of these runs of claims.json."""
+    if len(runs) < 2:
+        return "bars: 95% interval over these rows"
+    kind = "targets" if len({run["seed"] for run in runs}) < len(runs) else "seeds"
+    return f"bars: 95% t interval over {len(runs)} {kind}; dots: {kind}"
 
 
 def sentence(saved):

@@ -21,6 +21,7 @@ from evaluation.names import ANY, SETTINGS, attack_of, is_control, label
 from evaluation.writing import bounds, with_interval
 
 BEYOND = (sr.AGGREGATED, *equals.KNOWLEDGE)  # of SR, what is compared with itself on a control
+LINE = "NR", str(ORIGINAL), "RMIA"  # what the best is shown against
 STEPS = {"SR - NR": ("SR", "NR"), "MR - SR": ("MR", "SR")}
 
 
@@ -53,6 +54,8 @@ def choose(evidence, keys):
             wanted |= zip((pair.attack, pair.against), candidates, strict=True)
     if not any(key[0] in ("SR", "MR") for key in wanted) and (alone := [key for key in known if key[0] == "NR"]):
         wanted[best("NR")] = alone
+    if wanted and LINE in keys:
+        wanted[LINE] = [LINE]
     found = [{key: max(candidates, key=one.areas.get) for key, candidates in wanted.items()} for one in evidence]
     return Chosen(pairs, found, beyond(keys, groups))
 
@@ -112,7 +115,7 @@ def summary(chosen, evidence, measured):
     compressed versions finds beyond the same where nothing is compressed; {} without shadows.
 
     measured: {metric: what `Chosen.measured` gives}. Rates are fractions; interval: over these models' points;
-    over_seeds: Student's t over the runs, None for a single one.
+    over_seeds: Student's t over the runs, None for a single one. "RMIA": that on the original, if all runs have it.
     """
     settings = [setting for setting in SETTINGS if best(setting) in chosen.keys[0]]
     if not settings:
@@ -121,6 +124,8 @@ def summary(chosen, evidence, measured):
                          for setting in settings} for one, keys in zip(evidence, chosen.keys, strict=True)]}
     for setting in settings:
         found[setting] = rates(measured, best(setting))
+    if LINE in chosen.keys[0]:
+        found["RMIA"] = rates(measured, LINE)
     found["differences"] = {step: rates(measured, best(one), best(other))
                             for step, (one, other) in STEPS.items() if {one, other} <= set(settings)}
     found["beyond controls"] = [{"attack": label(one), "against": label(other), **rates(measured, one, other)}

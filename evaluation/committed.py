@@ -1,8 +1,9 @@
-"""One figure of committed numbers: how far the strongest attack gets on one model, two, several, sound and released.
+"""Two figures of committed numbers: the attacker's best among equals, and what asking as the released code does adds.
 
-`python -m evaluation.committed` draws results/reference/answer.svg from committed files alone: each seed's NR.json,
-SR.json and MR.json, and ablation.md for the released protocol. They hold no choice on the shadow, so what is shown is
-the attack with the highest mean AUC on the target, called the strongest: more than an attacker could know.
+`python -m evaluation.committed` draws them in results/reference/ from committed files alone. answer.svg is the first
+figure of the report, from claims.json. released.svg is from each seed's NR.json, SR.json and MR.json of runs that hold
+no choice on the shadow, and their ablation.md: what it shows is the attack with the highest mean AUC on the target,
+called the strongest, which is more than an attacker could know.
 """
 import re
 from pathlib import Path
@@ -12,11 +13,13 @@ from common.command import run as run_command
 from common.errors import CompLeakError
 from common.files import atomic, read_json
 from common.paths import ORIGINAL
+from evaluation import answer
 from evaluation.best import t_interval
 from evaluation.drawing import Row, draw_answer
 from evaluation.figures import svg
 from evaluation.names import SETTINGS, short
 
+EQUALS, RELEASED = "cifar10-jpeg-2000-shared", "cifar10-jpeg-5000"  # the folders of each figure's numbers
 CHOICE = "together"  # of ablation.md: the released code's choices that need no models of their own
 CHANGES = re.compile(r"([+-]\d+\.\d+)")
 
@@ -58,7 +61,7 @@ def strongest(rates, label, asked):
     return rows
 
 
-def figure(folder):
+def beside_released(folder):
     """The Figure of a folder of committed numbers: each setting sound and released, and a line at RMIA."""
     known = sound(folder)
     alone = known["NR", str(ORIGINAL), "RMIA"]
@@ -70,15 +73,16 @@ def figure(folder):
 
 def main(argv=None):
     p = Parser(description=__doc__.split("\n")[0])
-    p.add_argument("--reference", type=Path, default=Path("results/reference/cifar10-jpeg-5000"),
-                   help="folder of committed numbers (default: results/reference/cifar10-jpeg-5000)")
-    p.add_argument("--out", type=Path, default=Path("results/reference/answer.svg"),
-                   help="where the figure goes (default: the one of the README)")
+    p.add_argument("--reference", type=Path, default=Path("results/reference"),
+                   help="folder of committed numbers (default: results/reference)")
+    p.add_argument("--out", type=Path, default=None, help="where the figures go (default: that folder)")
     args = p.parse_args(argv)
-    picture = svg(figure(args.reference))
-    with atomic(args.out) as beside:
-        beside.write_bytes(picture)
-    print(f"{args.out} written ({len(picture) / 1e3:.0f} kB)")
+    fair, _ = answer.figure(read_json(args.reference / EQUALS / "claims.json"))
+    for name, drawn in (("answer.svg", fair), ("released.svg", beside_released(args.reference / RELEASED))):
+        path, picture = (args.out or args.reference) / name, svg(drawn)
+        with atomic(path) as beside:
+            beside.write_bytes(picture)
+        print(f"{path} written ({len(picture) / 1e3:.0f} kB)")
 
 
 if __name__ == "__main__":

@@ -59,14 +59,8 @@ def first_screen(evidence, judged):
         command = hints.module(evidence[0].run.layout, "evaluation.claims")
         return {"sentences": [f"The attacker's best and the claims are not judged yet: run {command}", *nothing],
                 "claims": [], "best": [], "rules": [], "figure": None}
-    found, rows = [answer.sentence(judged), *nothing], answer.rows(judged)
-    alone = [one.metrics("NR", ORIGINAL).get("RMIA") for one in evidence]
-    figure = None
-    if rows and all(alone):
-        line = "RMIA on the original", sum(one["auc"] for one in alone) / len(alone)
-        figure = image(drawing.draw_answer(rows, line, "The attacker's best", answer.note(len(judged["runs"]))),
-                       "AUC of the attacker's best " + ", ".join(f"{row.label} {100 * row.mean:.1f}%" for row in rows)
-                       + f"; {line[0]} {100 * line[1]:.1f}%")
+    found, figure = [answer.sentence(judged), *nothing], answer.figure(judged)
+    figure = image(*figure) if figure else None
     parts = [{**one, "tables": [block(caption, frame) for caption, frame in one["tables"].items()]}
              for one in answer.claims(judged)]
     best = [block(caption, frame) for caption, frame in answer.best(judged).items()]

@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 
 from common.files import write_json
+from common.metrics import auc
 from common.paths import ORIGINAL, Version
 from evaluation import answer, best, claims, differences, report, report_parts
 from evaluation.claim_pairs import CLAIMS
-from evaluation.evidence import results_digest
+from evaluation.evidence import read_some, results_digest
 from evaluation.names import SETTINGS
 
 SOME = (ORIGINAL, Version("pruning", "0.9"), Version("clustering", "4"))
@@ -55,6 +56,11 @@ def test_the_bests_are_found_again_by_their_names(judged):
         assert (row.mean, row.interval) == tuple(saved["best"][setting]["auc"][key] for key in ("mean", "over_seeds"))
         assert len(row.per_seed) == len(runs)
     assert answer.rows(None) == [] == answer.rows({"best": {}}) and answer.chosen(None) == {}
+    alone = [auc(read_some(run).scores["NR", "original", "RMIA"], read_some(run).member) for run in runs]
+    assert saved["best"]["RMIA"]["auc"]["per_seed"] == pytest.approx(alone, abs=1e-6)
+    assert f"RMIA on the original {100 * sum(alone) / 2:.1f}%" in answer.figure(saved)[1]
+    assert answer.figure({"best": {}}) is answer.figure(None) is None
+    assert "2 targets" in answer.note([{"seed": 4}] * 2) and "2 seeds" in answer.note(saved["runs"])
 
 
 def test_each_claim_is_a_line_with_a_sign_and_its_parts_are_folded(judged):

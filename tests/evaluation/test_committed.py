@@ -20,15 +20,39 @@ def auc(folder, seed, place, setting, attack):
     return json.loads(path.read_text())["attacks"][attack]["auc"]
 
 
-def test_the_committed_figure_is_what_the_committed_numbers_draw(root, tmp_path):
-    reference, kept = (root / "results" / "reference" / name for name in ("cifar10-jpeg-5000", "answer.svg"))
-    committed.main(["--reference", str(reference), "--out", str(tmp_path / "answer.svg")])
-    shown = texts(kept)
-    assert shown == texts(tmp_path / "answer.svg") and kept.stat().st_size < 100_000
+@pytest.fixture(scope="module")
+def drawn(root, tmp_path_factory):
+    """A folder with the figures of the committed numbers, drawn now."""
+    folder = tmp_path_factory.mktemp("figures")
+    committed.main(["--reference", str(root / "results" / "reference"), "--out", str(folder)])
+    return folder
+
+
+@pytest.mark.parametrize("name", ["answer.svg", "released.svg"])
+def test_the_committed_figures_are_what_the_committed_numbers_draw(root, drawn, name):
+    kept = root / "results" / "reference" / name
+    assert texts(kept) == texts(drawn / name) and kept.stat().st_size < 100_000
+
+
+def test_the_readmes_figure_has_the_best_of_each_setting_and_a_line_at_rmia(root, drawn):
+    best = json.loads((root / "results" / "reference" / committed.EQUALS / "claims.json").read_text())["best"]
+    shown = texts(drawn / "answer.svg")
+    for setting, words in SETTINGS.items():
+        rate = best[setting]["auc"]
+        low, high = (100 * end for end in rate["over_seeds"])
+        assert any(text.startswith(f"{words}: ") for text in shown)
+        assert f"{100 * rate['mean']:.1f} [{low:.1f}, {high:.1f}]" in shown
+    assert f"dashed: RMIA on the original, {100 * best['RMIA']['auc']['mean']:.1f}; grey line: chance" in shown
+    assert f"{len(best['RMIA']['auc']['per_seed'])} targets" in "".join(shown)
+
+
+def test_the_other_has_every_setting_sound_and_released(root, drawn):
+    shown = texts(drawn / "released.svg")
     rows = [text for text in shown if text.startswith(("sound, ", "released, "))]
     assert [row.split(":")[0] for row in rows] == [
         f"{how}, {words}" for words in SETTINGS.values() for how in ("sound", "released")]
-    alone = [auc(reference, seed, "original", "NR", "RMIA") for seed in range(3)]
+    alone = [auc(root / "results" / "reference" / committed.RELEASED, seed, "original", "NR", "RMIA")
+             for seed in range(3)]
     assert f"dashed: RMIA on the original, {100 * sum(alone) / 3:.1f}; grey line: chance" in shown
 
 

@@ -36,7 +36,7 @@ def call(command):
 def test_the_configuration_is_the_one_that_its_page_describes(eight):
     plan.check(eight, 2)
     train = shlex.split(plan.train(eight, 0, "shadow_7"))
-    for words in (["--pools", "shared", "--pool_size", "10000"], ["--train_size", "5000"], ["--shadow_num", "8"],
+    for words in (["--pools", "shared", "--pool_size", "4000"], ["--train_size", "2000"], ["--shadow_num", "8"],
                   ["--model_name", "resnet18_half"], ["--worlds", "shadow_7"]):
         at = train.index(words[0])
         assert train[at:at + len(words)] == words
