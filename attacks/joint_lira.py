@@ -52,13 +52,13 @@ def online_joint_score(phi, phi_references, out, inside):
     Raises: CompLeakError as `joint_moments`.
     """
     phi = np.asarray(phi, np.float64)
-    return (_log_density(phi, *joint_moments(phi_references, inside))
-            - _log_density(phi, *joint_moments(phi_references, out)))
+    (of_in, in_noise), (of_out, out_noise) = (joint_moments(phi_references, mask) for mask in (inside, out))
+    return log_density(phi - of_in, in_noise) - log_density(phi - of_out, out_noise)
 
 
-def _log_density(phi, mean, covariance):
-    """ln of the normal density [n] without its constant: half the squared Mahalanobis distance, half ln |Σ|."""
-    away = phi - mean
+def log_density(away, covariance):
+    """ln of the normal density [n] of distances from its mean [n,k], without its constant: half the squared
+    Mahalanobis distance, half ln |Σ|."""
     distance = np.einsum("nk,nk->n", away, np.linalg.solve(covariance, away.T).T)
     return -0.5 * distance - 0.5 * np.linalg.slogdet(covariance)[1]
 

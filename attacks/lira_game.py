@@ -3,12 +3,14 @@ import numpy as np
 
 from attacks import lira
 from attacks.attack import REFERENCE, Attack, Scored
+from attacks.bayes_lira import bayes_score
 from attacks.games import Game, signals_of
 from attacks.joint_lira import member_shift, offline_joint_score, online_joint_score
 from attacks.metric_based import fit_threshold
 
 OFFLINE, ONLINE = "offline", "online"
-JOINT = {f"joint_LiRA_{kind}": kind for kind in (OFFLINE, ONLINE)}
+BAYES = f"{ONLINE} (Bayes)"
+JOINT = {f"joint_LiRA_{kind}": kind for kind in (OFFLINE, ONLINE, BAYES)}
 
 
 def _decided(scores, shadow_member):
@@ -25,6 +27,16 @@ def _online(score, game, *more):
                  np.hstack([none, game.inside]), *more)
 
 
+def _bayes(game):
+    phi, out_phi, in_phi = (part if game.phi.ndim == 2 else part[..., None]
+                            for part in (game.phi, game.out_phi, game.in_phi))
+    return bayes_score(phi, out_phi, game.out, in_phi, game.inside)
+
+
+def _with_prior(attacked, context):
+    return _decided([_bayes(one) for one in signals_of(attacked, context.seed).games], attacked.shadow_member)
+
+
 def _attack(kind, variance):
     name = f"LiRA_{kind}" + (f" ({variance})" if variance != "example" else "")
 
@@ -39,7 +51,8 @@ def _attack(kind, variance):
 
 # Offline, one variance for all points ranks them alike, pooled or global.
 ATTACKS = (*(_attack(OFFLINE, variance) for variance in ("example", "pooled")),
-           *(_attack(ONLINE, variance) for variance in lira.VARIANCES))
+           *(_attack(ONLINE, variance) for variance in lira.VARIANCES),
+           Attack(f"LiRA_{BAYES}", _with_prior, REFERENCE, short=f"LiRA {BAYES}"))
 
 
 def joint(name, signals, shadow_member):
@@ -52,6 +65,8 @@ def joint(name, signals, shadow_member):
         other.
     """
     games = [_of_versions(each) for each in zip(*(one.games for one in signals), strict=True)]
+    if JOINT[name] == BAYES:
+        return _decided(list(map(_bayes, games)), shadow_member)
     if JOINT[name] == ONLINE:
         return _decided([_online(online_joint_score, one) for one in games], shadow_member)
     members = np.split(shadow_member, np.cumsum([len(one.phi) for one in games[1:]])[:-1])

@@ -170,10 +170,12 @@ def test_every_attack_says_what_it_knows():
     assert {name for name in known if known[name] == REFERENCE} == {"RMIA", "RMIA (population)", "calibrated",
                                                                     "calibrated_all", "LiRA_offline",
                                                                     "LiRA_offline (pooled)", "LiRA_online",
-                                                                    "LiRA_online (pooled)", "LiRA_online (global)"}
+                                                                    "LiRA_online (pooled)", "LiRA_online (global)",
+                                                                    "LiRA_online (Bayes)"}
     assert {name: attack.knowledge for name, attack in sr.ATTACKS.items() if attack.knowledge != FITTED} == {
         "difference": NONE, "ratio": NONE, "calibrated": REFERENCE, "calibrated_all": REFERENCE,
-        "joint_LiRA_offline": REFERENCE, "joint_LiRA_online": REFERENCE}
+        "joint_LiRA_offline": REFERENCE, "joint_LiRA_online": REFERENCE,
+        "joint_LiRA_online (Bayes)": REFERENCE}
     assert {row: mr.attack_of(f"pruned four, {row}").knowledge for row in mr.ROWS} == {
         row: REFERENCE if row.startswith(("calibrated", "joint")) else FITTED for row in mr.ROWS}
 
