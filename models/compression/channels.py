@@ -5,7 +5,7 @@ from torch import nn
 
 from common.errors import CompLeakError
 from models.networks.rebuild import wiring
-from models.networks.units import Concat, Norm, Sum
+from models.networks.units import Concat, Sum
 
 
 def without_channels(network, ratio):
@@ -15,45 +15,44 @@ def without_channels(network, ratio):
     depthwise convolution ties are one, its norm that of all its filters. Pictures and logits keep theirs.
     CompLeakError for wiring that `rebuild.wiring` refuses, and for other groups of channels.
     """
-    fed = wiring(network)
-    channels, made, tied = _channels(fed)
+    fed, state = wiring(network), network.state_dict()
+    units = {name: network.get_submodule(name) for name in fed}
+    given, taken, tied = _channels(fed, units)
     norms, stay = np.zeros(len(tied)), torch.ones(len(tied), dtype=torch.bool)
-    for unit in [unit for unit in fed if isinstance(unit, nn.Conv2d)]:
-        np.add.at(norms, tied[channels[unit]], unit.weight.detach().abs().sum((1, 2, 3)).cpu().numpy())
-    for group in {tied[own[0]]: tied[own] for own in made}.values():
+    filters = {name: tied[given[name]] for name, unit in units.items() if isinstance(unit, nn.Conv2d)}
+    for name, channels in filters.items():
+        np.add.at(norms, channels, units[name].weight.detach().abs().sum((1, 2, 3)).cpu().numpy())
+    for group in {channels[0]: channels for channels in filters.values()}.values():
         stay[group[np.argsort(norms[group], kind="stable")[:int(len(group) * ratio)]]] = False
-    state, names = network.state_dict(), {module: name for name, module in network.named_modules()}
-    for unit in [unit for unit in fed if isinstance(unit, nn.Conv2d | Norm | nn.Linear)]:
-        for key in ("weight", "bias", "running_mean", "running_var"):
-            if (name := f"{names[unit]}.{key}") in state:
-                state[name] = state[name][stay[tied[channels[unit]]]]
-        if _is_new(unit):
-            state[f"{names[unit]}.weight"] = state[f"{names[unit]}.weight"][:, stay[tied[channels[fed[unit][0]]]]]
+    for name, unit in units.items():
+        for key in [key for key in ("weight", "bias", "running_mean", "running_var") if f"{name}.{key}" in state]:
+            state[f"{name}.{key}"] = state[f"{name}.{key}"][stay[tied[given[name]]]]
+        if _mixes(unit):
+            state[f"{name}.weight"] = state[f"{name}.weight"][:, stay[tied[taken[name]]]]
     return state
 
 
-def _channels(fed):
-    """({unit: numbers of the channels that it gives}, those of each convolution that makes new ones, {number: the one
-    that it is tied to} as an array)."""
-    channels, made, tied = {None: np.arange(3)}, [], np.arange(3)
-    for unit, sources in fed.items():
-        given = [channels[source] for source in sources]
-        if isinstance(unit, nn.Conv2d) and unit.groups not in (1, len(unit.weight)):
-            raise CompLeakError(f"channels cannot be removed from a convolution of {unit.groups} groups: {unit}")
-        channels[unit] = np.concatenate(given) if isinstance(unit, Concat) else given[0]
-        if _is_new(unit):
-            channels[unit] = len(tied) + np.arange(len(unit.weight))
-            tied = np.concatenate([tied, channels[unit]])
-            made += [channels[unit]] if isinstance(unit, nn.Conv2d) else []
-        if isinstance(unit, Sum):
+def _channels(fed, units):
+    """Every channel of a network by its number, those of pictures first: ({unit: [c] those that it gives},
+    {unit: [c] those that it takes}, [n] for each number the one that stands for all that it is tied to)."""
+    given, taken, tied = {}, {}, np.arange(3)
+    for name, sources in fed.items():
+        parts = [given.get(source, np.arange(3)) for source in sources]
+        given[name] = taken[name] = np.concatenate(parts) if isinstance(units[name], Concat) else parts[0]
+        if _mixes(units[name]):
+            given[name] = len(tied) + np.arange(len(units[name].weight))
+            tied = np.concatenate([tied, given[name]])
+        if isinstance(units[name], Sum):
             follows = np.arange(len(tied))
-            follows[tied[given[1]]] = tied[given[0]]
+            follows[tied[parts[1]]] = tied[parts[0]]
             tied = follows[tied]
-    return channels, made, tied
+    return given, taken, tied
 
 
-def _is_new(unit):
-    """Whether a unit mixes channels into new ones: a linear layer, or a convolution that is not depthwise."""
+def _mixes(unit):
+    """Whether a unit makes new channels: a linear layer, or a convolution that is not depthwise."""
+    if isinstance(unit, nn.Conv2d) and unit.groups > 1 and unit.weight.shape[:2] != (unit.groups, 1):
+        raise CompLeakError(f"channels cannot be removed from a convolution of {unit.groups} groups: {unit}")
     return isinstance(unit, nn.Linear) or isinstance(unit, nn.Conv2d) and unit.groups == 1
 
 
