@@ -70,10 +70,13 @@ def test_tied_channels_leave_by_the_norm_of_all_their_filters():
     assert state["layer2.0.shortcut.0.weight"].shape[1] == len(kept)
 
 
-def test_other_groups_are_refused():
+def test_other_groups_and_other_wiring_are_refused():
     network = lively("vgg16")
     network.features[1][0] = nn.Conv2d(8, 8, 3, padding=1, groups=2)
     with pytest.raises(CompLeakError, match="2 groups"):
+        without_channels(network, 0.5)
+    network.features[1][0] = nn.ConvTranspose2d(8, 8, 1)
+    with pytest.raises(CompLeakError, match="structured pruning need the units of .*, not ConvTranspose2d"):
         without_channels(network, 0.5)
 
 
