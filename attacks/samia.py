@@ -15,6 +15,8 @@ from models.training import L2_TERM
 WIDTH, HEADS, FEED_FORWARD, LAYERS = 64, 4, 128, 3
 DROPOUT = 0.2
 LEARNING_RATE = 0.001
+# Attention keeps a number for each pair of classes: beyond so many classes a step computes so many pairs at once.
+WHOLE, PAIRS = 100, 400_000
 
 
 def encode(layer, x, masks):
@@ -80,19 +82,30 @@ def backward_in_halves(pool, network, tokens, targets):
 
     The operations are too small for cores to share, so each core gets rows of its own. The batch is halved on
     every machine alike, and the halves' gradients are added in one order, so the result does not depend on the cores.
+    With many classes a half is computed in parts, whose attention is forgotten before the next one's.
     """
     n, cut = len(tokens), -(-len(tokens) // 2)
     x, masks = network.normalised(tokens), network.masks(tokens)
     kept = [parameter for name, parameter in network.named_parameters() if not name.startswith("normalise.")]
+    classes = x.shape[1]
+    at_once = n if classes <= WHOLE else max(1, PAIRS // classes**2)
 
-    def half(rows):
+    def part(rows):
         own = x.detach()[rows].requires_grad_()
         factors = [mask.unflatten(0, (n, -1))[rows].flatten(0, 1) for mask in masks]
         loss = F.cross_entropy(network.answer(own, factors), targets[rows], reduction="sum") / n
         return torch.autograd.grad(loss, [own, *kept])
 
-    other = pool.submit(half, slice(cut, n))
-    (first, *gradients), (second, *more) = half(slice(cut)), other.result()
+    def half(start, end):
+        parts = (part(slice(at, min(at + at_once, end))) for at in range(start, end, at_once))
+        (first, *total), rest = next(parts), []
+        for of_rows, *more in parts:
+            rest.append(of_rows)
+            torch._foreach_add_(total, more)
+        return torch.cat([first, *rest]), *total
+
+    other = pool.submit(half, cut, n)
+    (first, *gradients), (second, *more) = half(0, cut), other.result()
     torch._foreach_add_(gradients, more)
     for parameter, gradient in zip(kept, gradients, strict=True):
         parameter.grad = gradient

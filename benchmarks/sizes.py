@@ -12,8 +12,8 @@ from models.weights import save_weights, weights_file
 
 CLASSES, SIZE, PICTURES = 10, 32, 16
 VERSIONS = [ORIGINAL, *(Version(name, degree) for name, degree in (
-    ("pruning", "0.6"), ("pruning", "0.9"), ("quantization", "int8"), ("clustering", "16"), ("clustering", "4"),
-    ("ptq", "onnx-int8")))]
+    ("pruning", "0.6"), ("pruning", "0.9"), ("pruning", "channels-0.5"), ("quantization", "int8"),
+    ("clustering", "16"), ("clustering", "4"), ("ptq", "onnx-int8")))]
 
 
 def packed(name, version, width=1):

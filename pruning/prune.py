@@ -6,8 +6,8 @@ from models.compression.pruning import GRADUAL, PRUNING
 
 def main(argv=None):
     p = compress.parser(PRUNING, __doc__, nargs="+", default=["0.6"],
-                        help="fraction of each layer's weights that become zero, in (0, 1); several give several models"
-                             " (default: 0.6)")
+                        help="fraction of each layer's weights that become zero, in (0, 1), or channels-0.5: the "
+                             "fraction of channels that leave the network; several give several models (default: 0.6)")
     p.add_argument("--schedule", choices=("one-shot", "gradual"), default="one-shot",
                    help="prune before fine-tuning, or ever more in its first two thirds (Zhu & Gupta, 2017); a "
                         "gradually pruned version's degree is called gradual-0.6, …, which --prune_sparsity takes too")

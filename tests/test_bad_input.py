@@ -46,6 +46,7 @@ def outcome(main, argv, capsys):
     (train.main, ["--dataset_name", "imagefolder", "--data_dir", "/nowhere/at/all"], "/nowhere/at/all"),
     (prune.main, ["--dataset_name", "digits", "--prune_sparsity", "1.0"], "--prune_sparsity 1.0"),
     (prune.main, ["--dataset_name", "digits", "--prune_sparsity", "0"], "--prune_sparsity 0"),
+    (prune.main, ["--dataset_name", "digits", "--prune_sparsity", "channels-1"], "--prune_sparsity channels-1"),
     (qat.main, ["--dataset_name", "digits", "--degree", "int4"], "int8"),
     (qat.main, ["--dataset_name", "digits", "--quantized_epochs", "0"], "--quantized_epochs: 0"),
 ])

@@ -1,13 +1,15 @@
-"""Pruning: per-layer magnitude (L1, unstructured) on every convolution and linear weight, mask held."""
+"""Pruning by magnitude (L1): weights of every convolution and linear layer, mask held, or whole channels."""
 import numpy as np
 import torch
 
 from common.errors import UsageError
+from models.compression.channels import fit, without_channels
 from models.compression.technique import Technique
 from models.networks import compressible_layers
 from models.training import Hooks, Session
 
-GRADUAL = "gradual-"  # how the degrees of that schedule begin
+GRADUAL, CHANNELS = "gradual-", "channels-"  # how degrees begin: of that schedule, and of channels instead of weights
+WORDS = {"": "", GRADUAL: "gradually ", CHANNELS: "channels "}
 LARGEST_CONTROL = 4e-7  # a layer of the networks here has 2.4 million weights at most
 
 
@@ -98,22 +100,22 @@ def unpack(tensors):
 class Pruning(Technique):
     name, script, degree_flag, epochs_flag = "pruning", "pruning/prune.py", "--prune_sparsity", "--prune_epochs"
     adjective, in_paper, degrees = "pruned", True, ("0.6", "0.7", "0.8", "0.9")
-    allowed = "a sparsity above 0 and below 1, such as 0.6, 0.7, 0.8, 0.9 or gradual-0.9"
+    allowed = "a sparsity above 0 and below 1, such as 0.6, 0.7, 0.8, 0.9, gradual-0.9 or channels-0.5"
 
     def parse(self, text):
-        schedule, sparsity = self.read(text)
+        kind, sparsity = self.read(text)
         if not 0 < sparsity < 1:
             raise ValueError
-        return f"{schedule}{sparsity}"
+        return f"{kind}{sparsity}"
 
     @staticmethod
     def read(degree):
-        """(GRADUAL or "", sparsity) of a degree such as 0.6 or gradual-0.6; ValueError for what is no number."""
-        schedule = GRADUAL if degree.startswith(GRADUAL) else ""
-        return schedule, float(degree.removeprefix(GRADUAL))
+        """(GRADUAL, CHANNELS or "", sparsity) of a degree such as 0.6 or gradual-0.6; ValueError for no number."""
+        kind = next((kind for kind in (GRADUAL, CHANNELS) if degree.startswith(kind)), "")
+        return kind, float(degree.removeprefix(kind))
 
     def check(self, degree, recipe):
-        if recipe.best_epoch and self.read(degree)[0]:
+        if recipe.best_epoch and self.read(degree)[0] == GRADUAL:
             raise UsageError(f"--prune_sparsity {degree}: --protocol best_epoch may keep an epoch that is not yet "
                              "pruned to the end; prune one-shot, or in a run of another --protocol")
 
@@ -122,23 +124,32 @@ class Pruning(Technique):
         return self.read(degree)[1] <= LARGEST_CONTROL
 
     def describe(self, degree):
-        schedule, sparsity = self.read(degree)
+        kind, sparsity = self.read(degree)
         if self.is_control(degree):
             return "fine-tuned, nothing removed"
-        return f"sparsity {100 * sparsity:g}%" + (", reached gradually" if schedule else "")
+        if kind == CHANNELS:
+            return f"{100 * sparsity:g}% of the channels removed"
+        return f"sparsity {100 * sparsity:g}%" + (", reached gradually" if kind else "")
 
     def short(self, degree):
-        schedule, sparsity = self.read(degree)
+        kind, sparsity = self.read(degree)
         if self.is_control(degree):
             return f"fine-tuned {round(1e7 * sparsity)}"
-        return f"pruned {'gradually ' if schedule else ''}{100 * sparsity:g}%"
+        return f"pruned {WORDS[kind]}{100 * sparsity:g}%"
 
     def start(self, model, degree):
-        schedule, sparsity = self.read(degree)
-        return Session(model, Mask(model, sparsity, gradual=bool(schedule)), pack)
+        kind, sparsity = self.read(degree)
+        if kind == CHANNELS:
+            fit(model, without_channels(model, sparsity)).to(memory_format=torch.channels_last)
+            return Session(model, Hooks(), lambda trained: trained.state_dict())
+        return Session(model, Mask(model, sparsity, gradual=bool(kind)), pack)
 
     def unpack(self, tensors, degree):
         return unpack(tensors)
+
+    def load(self, tensors, degree, build):
+        small = self.read(degree)[0] == CHANNELS
+        return fit(build(), tensors) if small else super().load(tensors, degree, build)
 
 
 PRUNING = Pruning()

@@ -8,6 +8,7 @@ from common.errors import CompLeakError
 from models.networks.units import Average, Concat, Input, Norm, Sum
 
 UNITS = (Input, nn.Conv2d, Norm, Sum, Concat, Average, nn.Dropout, nn.Linear)
+NEED = "int8 quantisation and structured pruning need"
 
 
 def rebuild(network, make):
@@ -53,7 +54,7 @@ class Units(fx.Tracer):
     def is_leaf_module(self, module, name):
         unit = isinstance(module, UNITS)
         if not unit and not any(module.children()) and not isinstance(module, nn.Identity | nn.Sequential):
-            raise CompLeakError(f"int8 quantisation knows the units of models/networks/units.py, not "
+            raise CompLeakError(f"{NEED} the units of models/networks/units.py, not "
                                 f"{type(module).__name__} ({type(self.root).__name__}.{name})")
         return unit
 
@@ -70,12 +71,12 @@ def wiring(network):
     except (fx.proxy.TraceError, AttributeError, TypeError) as error:
         other = str(error).splitlines()[0]
     if other:
-        raise CompLeakError(f"int8 quantisation needs a {type(network).__name__} whose forward hands activations from "
-                            f"unit to unit and does nothing else ({other})")
+        raise CompLeakError(f"{NEED} a {type(network).__name__} whose forward hands activations from unit to unit and "
+                            f"does nothing else ({other})")
     uses = Counter(node.target for node in nodes if node.op == "call_module")
     units = [name for name, module in network.named_modules() if isinstance(module, UNITS)]
     for name in sorted(units, key=lambda name: -uses[name]):
         if uses[name] != 1:
             wrong = "once, not twice" if uses[name] else "and not left out"
-            raise CompLeakError(f"int8 quantisation needs each unit used {wrong} ({name})")
+            raise CompLeakError(f"{NEED} each unit used {wrong} ({name})")
     return {node.target: [source.target for source in node.all_input_nodes] for node in nodes if node.target in uses}

@@ -123,7 +123,8 @@ def test_gradual_degrees_have_a_spelling_of_their_own():
     degree = pruning.PRUNING.degree("gradual-0.90")
     assert degree == "gradual-0.9" and pruning.PRUNING.read(degree) == ("gradual-", 0.9)
     assert pruning.PRUNING.short(degree) == "pruned gradually 90%" and "gradually" in pruning.PRUNING.describe(degree)
-    for wrong in ("gradual-1", "gradual-", "gradual-gradual-0.5", "0.5-gradual"):
+    for wrong in ("gradual-1", "gradual-", "gradual-gradual-0.5", "0.5-gradual", "channels-0", "channels-1",
+                  "channels-abc", "gradual-channels-0.5"):
         with pytest.raises(UsageError, match="for pruning choose a sparsity"):
             pruning.PRUNING.degree(wrong)
 

@@ -186,6 +186,35 @@ def test_a_technique_without_a_section_may_have_one_in_a_configuration(configure
         plan.check(config | {"half": {"epoch": 2}}, 2)
 
 
+def test_onnx_int8_is_a_stage_that_trains_nothing_and_leaves_the_file_that_is_published(configured):
+    config = configured("cifar10", worlds_per_job=1, ptq={"degrees": ["onnx-int8", "onnx-int8-float-logits"]})
+    plan.check(config, 2)
+    assert plan.techniques(config) == ["pruning", "quantization", "clustering", "ptq"]
+    command = flags(plan.compress(config, 0, "ptq", "target"))
+    assert command[""] == ["quantization/ptq.py"] and command["--degree"] == ["onnx-int8", "onnx-int8-float-logits"]
+    assert command["--worlds"] == ["target"] and not {"--lr", "--epochs"} & command.keys()
+    left = plan.models_left(config, "ptq", "target")
+    assert "results_ptq/cifar10_resnet18_onnx-int8/target/model.onnx" in left
+    attack = flags(plan.attack(config, 0, "SR", "ptq"))
+    assert attack["--compress_name"] == ["ptq"] and attack["--compress_degree"] == command["--degree"]
+    for change, word in (({"degrees": ["int8"]}, "ptq: degrees int8: for ptq choose onnx-int8"),
+                         ({"epochs": 5}, "configuration ptq=")):
+        with pytest.raises(ValueError, match=word):
+            plan.check(config | {"ptq": {"degrees": [], **change}}, 2)
+
+
+def test_the_field_runs_every_kind_of_pruning_on_a_network_at_a_size_for_two_cores(configured):
+    for model in ("vgg16", "mobilenetv2"):
+        config = configured("field", model=model)
+        plan.check(config, 2)
+        train, prune = flags(plan.train(config, 1, "shadow_0")), flags(plan.compress(config, 1, "pruning", "target"))
+        assert train["--model_name"] == [model] and train["--train_size"] == ["5000"] and train["--seed"] == ["1"]
+        assert (train["--lr"], train["--epochs"], train["--query_rows"]) == (["0.05"], ["60"], ["scored"])
+        assert "--no-sensitivity" in train and prune["--prune_epochs"] == ["15"]
+        assert prune["--prune_sparsity"] == ["0.9", "1e-07", "gradual-0.9", "channels-0.5"]
+        assert flags(plan.several(config, 1))["--attacks"] == ["network", "confidence", "calibrated"]
+
+
 def test_retrain_is_passed_to_the_stages_that_train_alone(configured):
     for retrain in (False, True):
         config = configured("cifar10", retrain=retrain)

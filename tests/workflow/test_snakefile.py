@@ -24,7 +24,9 @@ def times(number, **more):
     ("demo", {}, A_RUN), ("cifar10", {}, times(1, data=1)),
     ("cifar10", {"seeds": "[0,1]"}, times(2, data=1)),
     ("demo", {"claims": "false"}, {rule: count for rule, count in A_RUN.items() if rule != "claims"}),
+    ("demo", {"ptq": "{degrees: [onnx-int8]}"}, A_RUN | {"compress": 4, "NR": 5, "SR": 4}),
     ("cifar10-cpu", {"data_dir": "pictures"}, times(3, data=1)),
+    ("field", {"data_dir": "pictures"}, A_RUN | {"data": 1, "train": 2, "compress": 6}),
     ("eight", {"data_dir": "pictures"}, times(9, data=1, compress=27, NR=36, SR=27, figures=1, tables=1)),
     ("cifar10", {"seeds": "[0,1,2,3,4]", "shadows": 64, "worlds_per_job": 13}, times(5, data=1, train=25, compress=75)),
 ])
