@@ -3,7 +3,7 @@ from attacks import mr, nr, sr, train_based
 from attacks.attack import Context
 from attacks.results import Results
 from common.errors import CompLeakError
-from common.paths import ORIGINAL
+from common.paths import ORIGINAL, TARGET
 from models import hints
 
 
@@ -34,6 +34,8 @@ def read_results(run, setting):
     # Of NR, SR and MR leave the attacks that MR needs: such a version still has to be attacked.
     alone = {train_based.AGGREGATED, train_based.AGGREGATED_TWICE} if setting == "NR" else set()
     missing = [version for version in wanted if version not in found or found[version]["attacks"].keys() <= alone]
+    if run.layout.attacked != TARGET:  # of models that the run lacks its target says so
+        missing = [version for version in missing if version in run.versions()]
     if missing:
         print(f"{setting} lacks {', '.join(map(str, missing))}: run {hints.attacks(run.layout, setting, missing)}")
     return found

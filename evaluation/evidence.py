@@ -9,7 +9,7 @@ from attacks.saved import multi_or_none, read_results
 from common.errors import CompLeakError, UsageError
 from common.files import read_json
 from common.metrics import auc
-from common.paths import ORIGINAL, Layout
+from common.paths import ORIGINAL, TARGET, Layout
 from common.provenance import digest
 from models import hints, protocol
 from models.run import Run
@@ -80,10 +80,11 @@ def gather(run, nr, sr, multi=None):
 
 
 def mention_samia(found):
-    """Print one line on the versions that SAMIA could not attack; an audit said so when it attacked."""
+    """Print one line on the versions that SAMIA could not attack; an audit said so when it attacked, its target does
+    for a run's shadows."""
     without = [version for version, result in found.nr.items() if "SAMIA" not in result["attacks"]]
     layout = found.run.layout
-    if without and not layout.is_own:
+    if without and not layout.is_own and layout.attacked == TARGET:
         print(f"SAMIA is left out for {', '.join(map(str, without))}: it needs sensitivities, so repeat the training "
               f"commands without --no-sensitivity, then {hints.attacks(layout, 'NR', without)}")
 

@@ -24,12 +24,14 @@ def trained(layout):
     return layout
 
 
-def test_every_target_is_summed_up_as_runs_of_several_seeds_are(made_up_run):
+def test_every_target_is_summed_up_as_runs_of_several_seeds_are(made_up_run, capsys):
     layout = trained(made_up_run([PRUNED], leak=1.5, n=1200, shadow_num=2, pools="shared"))
     layouts = [layout, *(replace(layout, run_dir=layout.run_dir / f"as_shadow_{i}") for i in (0, 1))]
     results = [nr.attack_version(Run(one), version, Context(0), NAMES)[0]["attacks"]
                for one in layouts for version in (ORIGINAL, PRUNED)]
+    capsys.readouterr()
     saved = claims.judge_and_save([Run(one) for one in layouts])
+    assert capsys.readouterr().out.count("NR lacks pruning_0.7") == 1  # of the run, not once for every target
     for rate in ("auc", "tpr_1"):
         each = saved["best"]["NR"][rate]["per_seed"]
         assert all(any(one == pytest.approx(result[name][rate], abs=1e-6) for result in results[2 * place:2 * place + 2]
