@@ -13,13 +13,14 @@ from common.seeds import derive_seed
 from data.augment import PAD, draw
 from models import training
 from models.compression.clustering import Centroids
-from models.compression.pruning import Mask
+from models.compression.pruning import PRUNING, Mask
 from models.networks.resnet import ResNet
 from models.training import Hooks, Recipe, cosine, train
 
 STATISTICS = ((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
 TECHNIQUES = {"plain": lambda model: Hooks(), "pruning": lambda model: Mask(model, 0.6),
               "gradual": lambda model: Mask(model, 0.6, gradual=True),
+              "channels": lambda model: PRUNING.start(model, "channels-0.5").hooks,
               "clustering": lambda model: Centroids(model, 2)}
 
 
