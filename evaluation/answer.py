@@ -86,14 +86,14 @@ def sentence(saved):
 def _step(rate):
     low, high = interval_of(rate)
     if low <= 0 <= high:
-        return f"makes no difference that shows ({_rate(rate, sign='+')} points)"
+        return f"makes no difference that shows ({_rate(rate, digits=2, sign='+')} points)"
     if low > 0:
         return f"adds {_rate(rate)} points"
     return f"costs {_rate({'mean': -rate['mean'], 'interval': [-high, -low], 'over_seeds': None})} points"
 
 
-def _rate(rate, **how):
-    return with_interval(rate["mean"], interval_of(rate), digits=1, **how)
+def _rate(rate, digits=1, **how):
+    return with_interval(rate["mean"], interval_of(rate), digits=digits, **how)
 
 
 def claims(saved):

@@ -194,7 +194,7 @@ class Row(NamedTuple):
 
 def draw_answer(rows, line, title, note):
     """Rows with intervals, each seed a dot, and a dashed line: Figure. line: (words, AUC); note: what intervals are."""
-    figure = Figure(figsize=(4.7, 0.95 + 0.5 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(5.4, 0.95 + 0.5 * len(rows)), layout="constrained")
     figure.suptitle(title, fontsize=10.5, fontweight="bold")
     axes = figure.subplots()
     axes.axvline(50, color="0.6", linewidth=1)

@@ -74,8 +74,16 @@ def _rates(metrics):
 
 def where_from(run, *others):
     """Data, model and seeds of some runs, for a title, and protocol and pools where they are not the usual ones."""
-    settings, seeds = run.settings, ", ".join(one.name for one in (run, *others))
-    return f"{settings.data_label}, {run.layout.model}, seed{'s' if others else ''} {seeds}{settings.unusual}"
+    settings = run.settings
+    return f"{settings.data_label}, {run.layout.model}, {which(run, *others)}{settings.unusual}"
+
+
+def which(*runs):
+    """The runs in words: seed 0; seeds 0, 1; or 9 targets of seed 0, where a run's models are attacked in turn."""
+    seeds = list(dict.fromkeys(run.settings.seed for run in runs))
+    if len(runs) > len(seeds) == 1:
+        return f"{len(runs)} targets of seed {seeds[0]}"
+    return f"seed{'s' if len(runs) > 1 else ''} {', '.join(run.name for run in runs)}"
 
 
 def save(figure, path):

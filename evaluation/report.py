@@ -20,6 +20,7 @@ from models import hints
 from models.arguments import parser
 from models.record import at_chance_lines
 
+LONG = 40  # rows from which a table of all seeds is folded away
 HISTOGRAMS = ("metric_based_2", "train_based_2 (RF)", "RMIA")
 # A cell that is set as a number: "61.23", "61.2 ±1.1", "+1.2 [0.4, 2.0]", "1,234 s", "-".
 NUMBER = r"-|[+<-]?[\d.,e-]+( s)?( ±[\d.]+)?( \[[^\]]*\])?"
@@ -106,15 +107,16 @@ def over_seeds(evidence):
     if not rows:
         return []
     fewest = min(metrics["non_members"] for found in rows.values() for metrics in found)
-    tables = [block(heading, report_parts.seeds_table(rows, seeds, rate))
+    tables = [block(heading, report_parts.seeds_table(rows, seeds, rate), len(rows) > LONG)
               for rate, heading in RATES.items() if rate != "acc" and resolvable(rate, fewest)]
     points = {label: [metrics["auc"] for metrics in found] for label, found in rows.items()}
-    picture = image(drawing.draw_seeds(points, f"AUC over {len(seeds)} seeds"),
+    which = figures.which(*(one.run for one in evidence))
+    picture = image(drawing.draw_seeds(points, f"AUC over {which}"),
                     "AUC of each attack, one point a seed, and the mean; the numbers are in the table")
-    heading = f"Over seeds {', '.join(map(str, seeds))}"
-    return [section("seeds", heading, "Seeds", tables=tables, figures=[picture], notes=[
+    return [section("seeds", f"Over {which}", "Seeds", tables=tables, figures=[picture], notes=[
         "Everything was trained, split and attacked anew for each seed; several targets of one seed are each other's "
-        "shadows. Spread is the standard deviation between them; with Student's t it gives the interval of the mean. "
+        "shadows, so their interval takes for independent what shares models and pictures. Spread is the standard "
+        "deviation between them; with Student's t it gives the interval of the mean. "
         f"The sections below, but for the protocol's, are details of seed {seeds[0]}."])]
 
 

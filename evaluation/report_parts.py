@@ -133,7 +133,7 @@ def main_rows(found):
              for version, result in found.sr.items()
              for name in (SR_CURVE, *_with_references(sr.ATTACKS)) if name in result["attacks"]}
     multi = found.multi or {"attacks": {}}
-    return rows | {f"MR, {name}": metrics for name, metrics in multi["attacks"].items()}
+    return rows | {short(f"MR, {name}"): metrics for name, metrics in multi["attacks"].items()}
 
 
 def _with_references(attacks):

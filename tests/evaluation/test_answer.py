@@ -40,7 +40,7 @@ def test_the_sentence_says_what_versions_add_and_how_they_were_asked(judged):
     text = answer.sentence(made_up(saved, "sound", rate(0.65, 0.6, 0.7), rate(0.02, 0.01, 0.03), rate(0, -0.01, 0.01)))
     assert "one model tells members from non-members with an AUC of 65.0% [60.0, 70.0]" in text
     assert "one compressed version beside the original adds 2.0 [1.0, 3.0] points" in text
-    assert "several instead of one makes no difference that shows (+0.0 [-1.0, 1.0] points)" in text
+    assert "several instead of one makes no difference that shows (+0.00 [-1.00, 1.00] points)" in text
     assert "sound" in text and "at chance" not in text
     chance, second = rate(0.51, 0.501, 0.52, [0.49, 0.53]), rate(-0.02, -0.03, -0.01)
     worse = answer.sentence(made_up(saved, "released", chance, second, second))

@@ -93,7 +93,7 @@ def test_equal_knowledge_meets_on_the_models_that_are_given():
         models = GROUPS["both"] if "both" in version else [version]
         assert against[1] in ([] if "without" in version else ["original"]) + models
     reference = of["both, without the original", f"best {REFERENCE} attack without the original"]
-    assert keys[reference.attack] == ("MR", "both", "joint_LiRA_online without the original")
+    assert keys[reference.attack] == ("MR", "both", "joint_LiRA_online (Bayes) without the original")
     assert keys[reference.against] == ("NR", "pruning_0.6", "calibrated")
     assert keys[of["pruning_0.6", f"best {NONE} attack"].attack] == ("SR", "pruning_0.6", "ratio")
     assert keys[of["pruning_0.6", f"best {FITTED} attack"].attack] == ("SR", "pruning_0.6", "confidence")
