@@ -3,8 +3,11 @@ import json
 import re
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
+from scipy.stats import t
 
+from common.files import read_json
 from evaluation import committed
 from evaluation.names import SETTINGS, short
 
@@ -78,3 +81,64 @@ def test_released_numbers_are_the_sound_ones_and_the_changes_that_are_committed(
         sound = known[next(key for key in known if key[1:] == (model, attack))]
         assert 100 * sum(sound) / 3 == pytest.approx(before, abs=0.006), short(attack)
         assert 100 * sum(values) / 3 == pytest.approx(after, abs=0.02)
+
+
+# The tables of results/README.md on nine models.
+
+TARGETS = ("target", *(f"as_shadow_{i}" for i in range(8)))
+VERSIONS = {"60% pruned": "pruning_0.6", "int8": "quantization_int8", "16 centroids": "clustering_16",
+            "fine-tuned (control)": "pruning_1e-07"}
+JOINT = {"`confidence`": ("confidence",) * 2, "`calibrated`": ("calibrated",) * 2,
+         "LiRA offline (pooled), joint": ("LiRA_offline (pooled)", "joint_LiRA_offline"),
+         "LiRA online (pooled), joint": ("LiRA_online (pooled)", "joint_LiRA_online"),
+         "LiRA online (Bayes), joint": ("LiRA_online (Bayes)", "joint_LiRA_online (Bayes)")}
+
+
+@pytest.fixture(scope="module")
+def rates(root):
+    """rates(setting, version, attack, rate) → [9] of the committed targets, per cent."""
+    folder = root / "results" / "reference" / committed.EQUALS
+    return lambda setting, version, attack, rate="auc": 100 * np.array([
+        read_json(folder / target / version / f"{setting}.json")["attacks"][attack][rate] for target in TARGETS])
+
+
+def rows_of(root, title):
+    """{first cell: {column: cell}} of the table of results/README.md whose first line begins so."""
+    _, title, rest = (root / "results/README.md").read_text().partition(f"\n| {title} |")
+    (_, *columns), _, *split = ([cell.strip() for cell in line.strip("\n| ").split(" | ")]
+                                for line in (title + rest).strip().split("\n\n")[0].splitlines())
+    return {first: dict(zip(columns, cells, strict=True)) for first, *cells in split}
+
+
+def in_words(auc, tpr):
+    return f"{auc.mean():.2f} ± {auc.std(ddof=1):.2f}, {tpr.mean():.1f}"
+
+
+def test_the_tables_of_nine_models_are_the_committed_rates(root, rates):
+    joint, alone = rows_of(root, "attack | original | + 60% pruned"), rows_of(root, "attack on one model")
+    assert joint.keys() == JOINT.keys() and len(alone) == 8
+    asked = [(cells, "original", ("NR", "original", one)) for name, cells in joint.items() for one in JOINT[name][:1]]
+    for name, cells in joint.items():
+        asked.append((cells, "+ all three", ("MR", ".", f"all 3, {JOINT[name][1]} with the original")))
+        asked += [(cells, f"+ {words}", ("SR", version, JOINT[name][1])) for words, version in VERSIONS.items()]
+    for name, cells in alone.items():
+        asked += [(cells, words, ("NR", version, name.strip("`"))) for words, version in
+                  {"original": "original", **VERSIONS}.items()]
+    for cells, column, key in asked:
+        assert cells[column] == in_words(rates(*key), rates(*key, "tpr_1")), key
+
+
+def test_the_differences_of_nine_models_are_paired_with_students_interval(root, rates):
+    bayes, mine = ("NR", "original", "LiRA_online (Bayes)"), "joint_LiRA_online (Bayes)"
+    every, tuned = ("MR", ".", f"all 3, {mine} with the original"), ("SR", "pruning_1e-07", mine)
+    three = ("MR", ".", "all 3, confidence with the original")
+    pairs = [(bayes, ("NR", "original", "LiRA_online (pooled)")), (bayes, ("NR", "original", "RMIA")),
+             (("NR", "original", "calibrated"), ("NR", "original", "RMIA")), (every, bayes),
+             (every, ("NR", "quantization_int8", "LiRA_online (Bayes)")), (every, tuned),
+             (("NR", "pruning_1e-07", "LiRA_online (Bayes)"), bayes), (three, ("NR", "original", "confidence")),
+             (three, ("SR", "pruning_1e-07", "confidence"))]
+    for cells, (one, other) in zip(rows_of(root, "difference").values(), pairs, strict=True):
+        for cell, rate in zip(cells.values(), ("auc", "tpr_1"), strict=True):
+            each = rates(*one, rate) - rates(*other, rate)
+            half = t.isf(0.025, 8) * each.std(ddof=1) / 3
+            assert cell == f"{each.mean():+.2f} [{each.mean() - half:+.2f}, {each.mean() + half:+.2f}]"
