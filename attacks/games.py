@@ -63,7 +63,8 @@ class Game(NamedTuple):
     """One world's model attacked on its own scored rows.
 
     phi [n] of the model, or [n, k] of k versions · out_phi [n, r], or [n, r, k], of the others, and out [n, r] bool,
-    which of them stand for "did not train on the point" · in_phi, inside: the same for "did", None with disjoint pools.
+    which of them stand for "did not train on the point" · in_phi, inside: the same for "did", None with disjoint pools,
+    as is trained [n, r] bool, which of the others did: a point without one kind has the other's stand for it.
     """
 
     phi: np.ndarray
@@ -71,14 +72,19 @@ class Game(NamedTuple):
     out: np.ndarray
     in_phi: np.ndarray | None
     inside: np.ndarray | None
+    trained: np.ndarray | None
 
 
 def game(attacked, player):
     """The Game of one world, its place as in `gaps`."""
     model = attacked.models[player]
     phi, out_phi, out = gaps(attacked, player, model.index, model)
-    _, in_phi, inside = (None,) * 3 if attacked.disjoint else gaps(attacked, player, model.index, model, inside=True)
-    return Game(phi, out_phi, out, in_phi, inside)
+    if attacked.disjoint:
+        return Game(phi, out_phi, out, None, None, None)
+    _, in_phi, inside = gaps(attacked, player, model.index, model, inside=True)
+    others = [one for place, one in enumerate(attacked.models) if place != player]
+    trained = np.stack([one.at(model.index, model)[2] for one in others], axis=1)
+    return Game(phi, out_phi, out, in_phi, inside, trained)
 
 
 class Side(NamedTuple):

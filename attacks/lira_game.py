@@ -4,7 +4,7 @@ import numpy as np
 from attacks import lira
 from attacks.attack import REFERENCE, Attack, Scored
 from attacks.bayes_lira import bayes_score
-from attacks.games import Game, signals_of
+from attacks.games import signals_of
 from attacks.joint_lira import member_shift, offline_joint_score, online_joint_score
 from attacks.metric_based import fit_threshold
 
@@ -28,9 +28,11 @@ def _online(score, game, *more):
 
 
 def _bayes(game):
+    """The score with a prior, from the models of each kind that a point has."""
     phi, out_phi, in_phi = (part if game.phi.ndim == 2 else part[..., None]
                             for part in (game.phi, game.out_phi, game.in_phi))
-    return bayes_score(phi, out_phi, game.out, in_phi, game.inside)
+    return bayes_score(phi, np.where(game.trained[..., None], in_phi, out_phi), game.out & ~game.trained,
+                       game.inside & game.trained)
 
 
 def _with_prior(attacked, context):
@@ -49,7 +51,7 @@ def _attack(kind, variance):
     return Attack(name, run, REFERENCE, short=name.replace("_", " "))
 
 
-# Offline, one variance for all points ranks them alike, pooled or global.
+# Offline, a pooled and a global variance give the same order, so one of them is a row.
 ATTACKS = (*(_attack(OFFLINE, variance) for variance in ("example", "pooled")),
            *(_attack(ONLINE, variance) for variance in lira.VARIANCES),
            Attack(f"LiRA_{BAYES}", _with_prior, REFERENCE, short=f"LiRA {BAYES}"))
@@ -79,7 +81,6 @@ def joint(name, signals, shadow_member):
 
 def _of_versions(games):
     """One world's Game in each version as a single one; who trained on what is the same in all of them."""
-    first = games[0]
-    phi, out_phi, in_phi = (None if first[part] is None else np.stack([one[part] for one in games], axis=-1)
-                            for part in (0, 1, 3))
-    return Game(phi, out_phi, first.out, in_phi, first.inside)
+    phi, out_phi, in_phi = (None if parts[0] is None else np.stack(parts, axis=-1) for parts in zip(
+        *((one.phi, one.out_phi, one.in_phi) for one in games), strict=True))
+    return games[0]._replace(phi=phi, out_phi=out_phi, in_phi=in_phi)

@@ -5,20 +5,21 @@ from evaluation.claim_pairs import CLAIMS
 from evaluation.claims_table import best_block, lines
 from evaluation.comparisons import CHANCE, CONTRADICTED, SUPPORTED, UNDECIDED
 from evaluation.drawing import Row, draw_answer
-from evaluation.names import SETTINGS, key_of, short
+from evaluation.names import ROWS, SETTINGS, TUNED, key_of, short
 from evaluation.writing import with_interval
 from models import protocol
 
 SIGNS = {SUPPORTED: "✓", CONTRADICTED: "✗", UNDECIDED: "?"}
 LINE = "RMIA on the original"
-STEPS = {"SR - NR": "one compressed version beside the original", "MR - SR": "several instead of one"}
+STEPS = {"published - original": "everything published with it",
+         "published - fine-tuned": "compressing rather than only fine-tuning"}
 
 
 def chosen(saved):
     """{setting: ((setting, model or group, attack), narrow words)} of the best that the first run's shadow chose."""
     best = (saved or {}).get("best") or {"chosen": [{}]}
     return {setting: (key_of(setting, one["attack"]), _words(one["attack"]))
-            for setting, one in best["chosen"][0].items()}
+            for setting, one in best["chosen"][0].items() if setting in SETTINGS}
 
 
 def _words(label):
@@ -34,12 +35,12 @@ def rows(saved):
     """The `drawing.Row` of each setting's best; none without a best."""
     best = (saved or {}).get("best") or {}
     found = []
-    for setting, words in SETTINGS.items():
+    for setting, words in ROWS.items():
         if setting in best:
             attacks = dict.fromkeys(_words(one[setting]["attack"]) for one in best["chosen"])
             rate = best[setting]["auc"]
             attack = next(iter(attacks)) if len(attacks) == 1 else "one for each seed"
-            found.append(Row(words, attack, rate["mean"], interval_of(rate), rate["per_seed"]))
+            found.append(Row(words, attack, rate["mean"], interval_of(rate), rate["per_seed"], setting == TUNED))
     return found
 
 
@@ -67,8 +68,9 @@ def sentence(saved):
     best, asked = saved["best"], saved["runs"][0]["protocol"]
     if not best:
         return "The attacker's best is not known: no attack has scores on a shadow, which would choose it."
-    rate = best["NR"]["auc"] if "NR" in best else None
-    parts = [f"The attacker's best on one model tells members from non-members with an AUC of {_rate(rate, unit='%')}"
+    has = next((name for name in ROWS if name in best), None)
+    rate = best[has]["auc"] if has else None
+    parts = [f"The attacker's best {ROWS[has]} tells members from non-members with an AUC of {_rate(rate, unit='%')}"
              ] if rate else []
     for step, words in STEPS.items():
         if step in best["differences"]:

@@ -17,12 +17,25 @@ from common.paths import ORIGINAL
 from common.seeds import derive_seed
 from evaluation.comparisons import BEST, SAME_KNOWLEDGE, Pair, measure, over_runs
 from evaluation.evidence import check_together, common_keys
-from evaluation.names import ANY, SETTINGS, attack_of, is_control, label
+from evaluation.names import ANY, SETTINGS, attack_of, is_control, is_tuned, label
 from evaluation.writing import bounds, with_interval
 
 BEYOND = (sr.AGGREGATED, *equals.KNOWLEDGE)  # of SR, what is compared with itself on a control
 LINE = "NR", str(ORIGINAL), "RMIA"  # what the best is shown against
-STEPS = {"SR - NR": ("SR", "NR"), "MR - SR": ("MR", "SR")}
+BEST_ATTACK = "best attack"
+# What an attacker has: the original alone, all that is published with it, the original and fine-tuned versions instead.
+ORIGINAL_ALONE, PUBLISHED, TUNED = (("NR", str(ORIGINAL), BEST_ATTACK), (ANY, ANY, BEST_ATTACK),
+                                    (ANY, "fine-tuned", BEST_ATTACK))
+HAS = {"original": ORIGINAL_ALONE, "published": PUBLISHED, "fine-tuned": TUNED}
+
+
+def best(setting):
+    """The key of a setting's best attack."""
+    return setting, ANY, BEST_ATTACK
+
+
+STEPS = {"published - original": (PUBLISHED, ORIGINAL_ALONE), "published - fine-tuned": (PUBLISHED, TUNED),
+         "SR - NR": (best("SR"), best("NR")), "MR - SR": (best("MR"), best("SR"))}
 
 
 class Chosen(NamedTuple):
@@ -54,15 +67,12 @@ def choose(evidence, keys):
             wanted |= zip((pair.attack, pair.against), candidates, strict=True)
     if not any(key[0] in ("SR", "MR") for key in wanted) and (alone := [key for key in known if key[0] == "NR"]):
         wanted[best("NR")] = alone
+    wanted |= _of_what_he_has(known, keys, evidence, groups)
     if wanted and LINE in keys:
         wanted[LINE] = [LINE]
     found = [{key: max(candidates, key=one.areas.get) for key, candidates in wanted.items()} for one in evidence]
     return Chosen(pairs, found, beyond(keys, groups))
 
-
-def best(setting):
-    """The key of a setting's best attack."""
-    return setting, ANY, "best attack"
 
 
 def _of_equal_knowledge(known, groups):
@@ -83,8 +93,17 @@ def _of_equal_knowledge(known, groups):
 
 def _of_all(known):
     """The same for the attacker's best: every attack on every model, pair and group."""
-    for claim, (attack, against) in zip(("C2", "C3"), STEPS.values(), strict=True):
+    for claim, attack, against in (("C2", "SR", "NR"), ("C3", "MR", "SR")):
         yield Pair(claim, ANY, BEST, best(attack), best(against)), (_keys(known, attack), _keys(known, against))
+
+
+def _of_what_he_has(known, keys, evidence, groups):
+    """{key of HAS: candidates}; nothing where only the original was attacked."""
+    alone = _keys(known, "NR", [str(ORIGINAL)])
+    tuned = [key for key in keys if all(key in one.areas for one in evidence) and is_tuned(key, groups)
+             and key[2] not in (mr.REPEATED, *mr.ON_VIEWS)]
+    found = {ORIGINAL_ALONE: alone, PUBLISHED: known} if alone and len(alone) < len(known) else {}
+    return {**found, TUNED: [*alone, *tuned]} if found and tuned else found
 
 
 def _keys(keys, setting, models=None):
@@ -117,17 +136,17 @@ def summary(chosen, evidence, measured):
     measured: {metric: what `Chosen.measured` gives}. Rates are fractions; interval: over these models' points;
     over_seeds: Student's t over the runs, None for a single one. "RMIA": that on the original, if all runs have it.
     """
-    settings = [setting for setting in SETTINGS if best(setting) in chosen.keys[0]]
-    if not settings:
+    names = {name: key for name, key in {**{setting: best(setting) for setting in SETTINGS}, **HAS}.items()
+             if key in chosen.keys[0]}
+    if not names:
         return {}
-    found = {"chosen": [{setting: {"attack": label(keys[best(setting)]), "shadow_auc": one.areas[keys[best(setting)]]}
-                         for setting in settings} for one, keys in zip(evidence, chosen.keys, strict=True)]}
-    for setting in settings:
-        found[setting] = rates(measured, best(setting))
+    found = {"chosen": [{name: {"attack": label(keys[key]), "shadow_auc": one.areas[keys[key]]}
+                         for name, key in names.items()} for one, keys in zip(evidence, chosen.keys, strict=True)]}
+    found |= {name: rates(measured, key) for name, key in names.items()}
     if LINE in chosen.keys[0]:
         found["RMIA"] = rates(measured, LINE)
-    found["differences"] = {step: rates(measured, best(one), best(other))
-                            for step, (one, other) in STEPS.items() if {one, other} <= set(settings)}
+    found["differences"] = {step: rates(measured, one, other)
+                            for step, (one, other) in STEPS.items() if {one, other} <= set(names.values())}
     found["beyond controls"] = [{"attack": label(one), "against": label(other), **rates(measured, one, other)}
                                 for one, other in chosen.beyond]
     return {**found, "text": sentence(found)}
@@ -162,7 +181,9 @@ def t_interval(values):
 
 def sentence(found):
     """The answer in one sentence: each setting's best by AUC in per cent, and what it adds in points."""
-    parts = []
+    step = found["differences"].get("published - original")
+    parts = [f"best on the original alone {per_cent(found['original']['auc'])}, all that is published adds "
+             f"{per_cent(step['auc'], '+')}"] if step else []
     for setting, words in SETTINGS.items():
         if setting in found:
             part = f"best {words} {per_cent(found[setting]['auc'])}"

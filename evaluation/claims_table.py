@@ -15,7 +15,7 @@ from evaluation.comparisons import (
     judge,
     parts,
 )
-from evaluation.names import SETTINGS, short
+from evaluation.names import ROWS, short
 from evaluation.writing import Table, flat, with_interval
 
 METRICS = {"auc": "AUC", "tpr": "TPR at 0.1% FPR"}
@@ -85,7 +85,7 @@ def best_block(saved, metrics=RATES):
     if not found:
         return {}
     rows = []
-    for setting, words in SETTINGS.items():
+    for setting, words in ROWS.items():
         if setting not in found:
             continue
         attacks = dict.fromkeys(short(run[setting]["attack"]) for run in found["chosen"])

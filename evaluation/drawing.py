@@ -189,33 +189,35 @@ class Row(NamedTuple):
     mean: float
     interval: list
     per_seed: list
-    released: bool = False
+    aside: bool = False  # shown hollow: what is asked or trained otherwise
 
 
 def draw_answer(rows, line, title, note):
     """Rows with intervals, each seed a dot, and a dashed line: Figure. line: (words, AUC); note: what intervals are."""
-    figure = Figure(figsize=(5.4, 0.95 + 0.5 * len(rows)), layout="constrained")
-    figure.suptitle(title, fontsize=10.5, fontweight="bold")
+    figure = Figure(figsize=(5.6, 0.9 + 0.45 * len(rows)), layout="constrained")
+    figure.suptitle(title, fontsize=10, fontweight="bold")
     axes = figure.subplots()
-    axes.axvline(50, color="0.6", linewidth=1)
+    chance = min(line[1], *(min(row.interval) for row in rows)) < 0.6
+    if chance:
+        axes.axvline(50, color="0.6", linewidth=1)
     axes.axvline(100 * line[1], color=COLOURS["RMIA"], linewidth=1.2, linestyle="--")
     for place, row in enumerate(rows):
         mean, (low, high) = 100 * row.mean, 100 * np.array(row.interval)
-        colour, marker = ("0.45", "s") if row.released else (COLOURS["best"], "o")
-        axes.errorbar(mean, place, xerr=[[mean - low], [high - mean]], color=colour, marker=marker, markersize=7,
-                      markerfacecolor="white" if row.released else colour, capsize=3, linewidth=1.6)
+        colour, marker = ("0.45", "s") if row.aside else (COLOURS["best"], "o")
+        axes.errorbar(mean, place, xerr=[[mean - low], [high - mean]], color=colour, marker=marker, markersize=6,
+                      markerfacecolor="white" if row.aside else colour, capsize=3, linewidth=1.6)
         if len(row.per_seed) > 1:
-            axes.plot(100 * np.array(row.per_seed), np.full(len(row.per_seed), place + 0.22), ".", color=colour,
-                      markersize=4)
-        for at, side, words in ((0, "left", f"{row.label}: {row.attack}"),
-                                (1, "right", with_interval(row.mean, row.interval, 1))):
-            axes.annotate(words, (at, place - 0.3), xycoords=("axes fraction", "data"), ha=side, va="center",
-                          fontsize=8, color=colour, in_layout=False,
-                          bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})
-    axes.set_title(f"dashed: {line[0]}, {100 * line[1]:.1f}; grey line: chance", fontsize=8, color=COLOURS["RMIA"])
-    axes.set(ylim=(len(rows) - 0.6, -0.6), yticks=[], xlabel=f"AUC (%); {note}")
+            axes.plot(100 * np.array(row.per_seed), np.full(len(row.per_seed), place + 0.25), ".", color=colour,
+                      markersize=3.5)
+        axes.annotate(with_interval(row.mean, row.interval, 1), (1.02, place), xycoords=("axes fraction", "data"),
+                      va="center", fontsize=8, color=colour)
+    axes.set_title(f"dashed: {line[0]}, {100 * line[1]:.1f}; {'grey line: chance' if chance else 'chance is 50'}",
+                   fontsize=8, color=COLOURS["RMIA"])
+    axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel=f"AUC (%); {note}")
+    axes.set_yticks(range(len(rows)), [f"{row.label}:\n{row.attack}" for row in rows], fontsize=7.5)
     axes.xaxis.label.set_fontsize(8)
     axes.tick_params(labelsize=8)
+    axes.tick_params(axis="y", length=0, labelsize=7.5)
     axes.grid(axis="x", color="0.92")
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)

@@ -8,6 +8,9 @@ from models import compression
 ATTACKS = {**nr.ATTACKS, **sr.ATTACKS}
 ANY = "any"  # the model of an attack that was chosen among several models
 SETTINGS = {"NR": "on one model", "SR": "with one compressed", "MR": "with several"}
+TUNED = "fine-tuned"
+# Of the attacker's best, what he has.
+ROWS = {"original": "on the original alone", **SETTINGS, TUNED: "with fine-tuned, not compressed"}
 PART = re.compile(r"[^ ,]+(?: \([^ ,]*)?")  # a word, with what stands in brackets after it
 
 
@@ -44,9 +47,12 @@ def attack_of(key):
     return mr.attack_of(f"{model}, {attack}") if setting == "MR" else {"NR": nr, "SR": sr}[setting].ATTACKS[attack]
 
 
+def is_tuned(key, groups):
+    """Whether all compressed versions that an attack sees were only fine-tuned; groups: {MR's group: [model]}."""
+    setting, model, _ = key
+    return all(compression.is_control(Version.named(one)) for one in (groups[model] if setting == "MR" else [model]))
+
+
 def is_control(key, groups):
-    """Whether an attack says what something else than compression does; groups: {MR's group: [model]}."""
-    setting, model, attack = key
-    models = groups[model] if setting == "MR" else [model]
-    tuned = all(compression.is_control(Version.named(one)) for one in models)
-    return tuned or attack == mr.REPEATED or attack in mr.ON_VIEWS
+    """Whether an attack says what something else than compression does; groups as of `is_tuned`."""
+    return is_tuned(key, groups) or key[2] == mr.REPEATED or key[2] in mr.ON_VIEWS

@@ -12,7 +12,7 @@ from models.queries import ARRAYS
 
 RATE = r"[\d.]+% \[[\d.]+, [\d.]+\]"
 STEP = r"(?:adds|costs|makes no difference that shows) \(?[+-]?[\d.]+ \[[+-]?[\d.]+, [+-]?[\d.]+\] points\)?"
-BEST = "The attacker's best on one model tells members from non-members with an AUC of"
+BEST = "The attacker's best on the original alone tells members from non-members with an AUC of"
 SOUND = "Protocol: sound, members and non-members are asked alike."
 
 
@@ -65,8 +65,7 @@ def test_the_readmes_example_runs_word_for_word(section, root, tmp_path, monkeyp
     for attack in ("RMIA", "calibrated", "SR2 (RF)", "all 2, with the original"):
         assert f"\n  {attack} " in said, attack
     answer = said.splitlines()[-1]
-    found = re.fullmatch(rf"{BEST} ({RATE}); one compressed version beside the original {STEP}; several instead of one "
-                         rf"{STEP}\. {SOUND}", answer)
+    found = re.fullmatch(rf"{BEST} ({RATE}); everything published with it {STEP}\. {SOUND}", answer)
     assert found and 55 < float(found[1].split("%")[0]) < 95, answer
     assert "claims: C2 " in said and "python " not in said, "nothing is left to be run"
     folder = tmp_path / "runs" / "audit" / "results" / "own_model"
@@ -94,7 +93,7 @@ def test_what_is_finished_is_not_repeated(tmp_path, capsys, monkeypatch):
     write(tmp_path / "more", ("distilled",), n=120)
     (tmp_path / "more" / "distilled").rename(outputs / "distilled")
     said = audited(capsys, outputs, tmp_path / "audit")
-    assert before == [path.stat().st_mtime_ns for path in results] and "several instead of one" in said[-1]
+    assert before == [path.stat().st_mtime_ns for path in results] and "everything published with it" in said[-1]
 
 
 def test_models_that_know_nothing_of_their_members_have_nothing_to_find(tmp_path, capsys):

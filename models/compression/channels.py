@@ -12,8 +12,9 @@ def without_channels(network, ratio):
     """The state_dict of a network without int(n·ratio) of each n channels, ratio in (0, 1).
 
     Those go whose filters have the smallest L1 norms (Li et al., ICLR 2017). Channels that a residual sum or a
-    depthwise convolution ties are one, its norm that of all its filters. Pictures and logits keep theirs.
-    CompLeakError for wiring that `rebuild.wiring` refuses, and for other groups of channels.
+    depthwise convolution ties are one, its norm that of all its filters. Pictures and what the network gives keep
+    theirs. CompLeakError for wiring that `rebuild.wiring` refuses, for other groups of channels, and for convolutions
+    that share some of their channels but not all.
     """
     fed, state = wiring(network), network.state_dict()
     units = {name: network.get_submodule(name) for name in fed}
@@ -22,7 +23,11 @@ def without_channels(network, ratio):
     filters = {name: tied[given[name]] for name, unit in units.items() if isinstance(unit, nn.Conv2d)}
     for name, channels in filters.items():
         np.add.at(norms, channels, units[name].weight.detach().abs().sum((1, 2, 3)).cpu().numpy())
-    for group in {channels[0]: channels for channels in filters.values()}.values():
+    groups = {frozenset(channels.tolist()): channels for name, channels in filters.items() if _mixes(units[name])}
+    if sum(map(len, groups)) != len(frozenset().union(*groups)):
+        raise CompLeakError("channels cannot be removed where a sum ties some of a convolution's channels, but not all")
+    given_out = set(tied[given[list(fed)[-1]]].tolist())
+    for group in (channels for numbers, channels in groups.items() if not numbers & given_out):
         stay[group[np.argsort(norms[group], kind="stable")[:int(len(group) * ratio)]]] = False
     for name, unit in units.items():
         for key in [key for key in ("weight", "bias", "running_mean", "running_var") if f"{name}.{key}" in state]:

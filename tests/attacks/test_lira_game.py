@@ -1,14 +1,12 @@
 """Attacks that need several references, LiRA and calibrated_all, with disjoint and with shared pools.
 
-As in test_every_attack.py: a plain loop over points and models gives each one's scores, null models a coin's AUC,
-swapped labels the mirror of what is fitted; what is entered is found by itself.
-"""
+As in test_every_attack.py: plain loops give each one's scores, null models a coin's AUC, swapped labels the mirror."""
 from dataclasses import replace
 from functools import cache, partial
 
 import numpy as np
 import pytest
-from scipy.linalg import block_diag
+from scipy.linalg import block_diag, eigh
 from scipy.stats import multivariate_normal, norm
 from sklearn.covariance import ledoit_wolf
 
@@ -106,7 +104,7 @@ def gap(model, point):
     return logits[label] - np.log(sum(np.exp(np.delete(logits, label))))
 
 
-def plain_game(pools, versions, player):
+def plain_game(pools, versions, player, method):
     """(φ [k], [φ of each model that did not train on it], [φ of each that did]) of each scored point of a world."""
     rows, models = [], versions[0].models
     for point in models[player].index:
@@ -120,7 +118,7 @@ def plain_game(pools, versions, player):
             elif place > 0 or pools == "disjoint":
                 out.append(phi)
         rows.append((own, out, inside))
-    if pools == "disjoint":
+    if pools == "disjoint" or "Bayes" in method:
         return rows
     of_out, of_in = (np.mean([x for row in rows for x in row[kind]], 0) for kind in (1, 2))
     moved = of_in - of_out
@@ -143,20 +141,21 @@ def plain_density(rows, variance, joint):
 
 
 def plain_bayes(rows):
-    """From the normal distribution of (mean of OUT, mean of IN, φ) of each point, φ given the other two."""
-    (_, of_out, noise_out), (_, of_in, noise_in) = (plain_density([one[kind] for one in rows], None, True)
-                                                    for kind in (1, 2))
-    models, means, k = [(len(out), len(inside)) for _, out, inside in rows], np.hstack([of_out, of_in]), len(rows[0][0])
-    errors = [block_diag(noise_out / few, noise_in / more) for few, more in models]
-    own = [place for place, one in enumerate(models) if sum(one) == min(map(sum, models))]  # no kind is moved from
-    usual, spread = means[own].mean(0), np.cov(means[own].T) - np.mean([errors[place] for place in own], 0)
-    values, vectors = np.linalg.eigh(spread)
-    spread, scores = sum(max(value, 0) * np.outer(x, x) for value, x in zip(values, vectors.T, strict=True)), []
-    for (phi, _, _), mean, error in zip(rows, means, errors, strict=True):
-        each, gain = [], np.linalg.inv(spread + error)
-        for kind, noise in ((slice(k, None), noise_in), (slice(k), noise_out)):
-            each.append(multivariate_normal.logpdf(phi, usual[kind] + spread[kind] @ gain @ (mean - usual), noise + (
-                spread - spread @ gain @ spread)[kind, kind]))
+    """φ of a point given the means of OUT and of IN that it has, all three being normal together."""
+    noises = [plain_density([one[kind] for one in rows if one[kind]], None, True)[2] for kind in (1, 2)]
+    k, seen, errors, scores = len(rows[0][0]), [], [], []
+    for one in rows:  # a kind without models: an error as good as infinite
+        seen.append(np.concatenate([np.mean(one[kind], 0) if one[kind] else np.zeros(k) for kind in (1, 2)]))
+        errors.append(block_diag(noises[0] / (len(one[1]) or 1e-12), noises[1] / (len(one[2]) or 1e-12)))
+    own = [place for place, one in enumerate(rows) if one[1] and one[2]]
+    usual, share = np.array(seen)[own].mean(0), np.array(errors)[own].mean(0)
+    values, vectors = eigh(np.cov(np.array(seen)[own].T), share)
+    spread = share @ vectors @ np.diag(np.maximum(values - 1, 0)) @ vectors.T @ share
+    for (phi, _, _), mean, error in zip(rows, seen, errors, strict=True):
+        gain, each = spread @ np.linalg.inv(spread + error), []
+        for kind, noise in ((slice(k, None), noises[1]), (slice(k), noises[0])):
+            about = (usual + gain @ (mean - usual))[kind]
+            each.append(multivariate_normal.logpdf(phi, about, noise + (spread - gain @ spread)[kind, kind]))
         scores.append(each[0] - each[1])
     return scores
 
@@ -176,19 +175,19 @@ def plain_lira(method, rows, shift):
 
 def plain_scores(method, pools, versions):
     """(the target's scores, the shadows' one after the other)."""
-    games = [plain_game(pools, versions, player) for player in range(len(versions[0].models))]
+    games = [plain_game(pools, versions, player, method) for player in range(len(versions[0].models))]
     if method == learned.CALIBRATED_ALL:
         ours, *theirs = [[np.hstack([own, np.mean(out, 0)]) for own, out, _ in rows] for rows in games]
         fitted = classifiers.fit_logistic(np.concatenate(theirs), versions[0].shadow_member)
         return fitted.score(np.array(ours)), None
     shifts = []
     for rows, shadow in zip(games[1:], versions[0].shadows, strict=True):
-        above = np.array([own - np.mean(out, 0) for own, out, _ in rows])
+        above = np.array([own - np.mean(out or [own], 0) for own, out, _ in rows])  # with a prior out may be empty
         shifts.append(np.subtract(*(above[flags].mean(0) for flags in (shadow.member, ~shadow.member))))
     others = [[one for one in range(len(shifts)) if one != place] for place in range(-1, len(shifts))]
-    scores = [plain_lira(method, rows, np.mean([shifts[one] for one in kept], 0))
-              for rows, kept in zip(games, others, strict=True)]
-    return scores[0], np.concatenate(scores[1:])
+    ours, *theirs = [plain_lira(method, rows, np.mean([shifts[one] for one in kept], 0))
+                     for rows, kept in zip(games, others, strict=True)]
+    return ours, np.concatenate(theirs)
 
 
 @every_case

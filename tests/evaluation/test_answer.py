@@ -10,7 +10,7 @@ from common.paths import ORIGINAL, Version
 from evaluation import answer, best, claims, differences, report, report_parts
 from evaluation.claim_pairs import CLAIMS
 from evaluation.evidence import read_some, results_digest
-from evaluation.names import SETTINGS
+from evaluation.names import ROWS, SETTINGS
 
 SOME = (ORIGINAL, Version("pruning", "0.9"), Version("clustering", "4"))
 
@@ -31,16 +31,16 @@ def rate(mean, low, high, seeds=None):
 def made_up(saved, protocol, nr, second, third):
     saved = copy.deepcopy(saved)
     saved["runs"][0]["protocol"] = protocol
-    saved["best"] |= {"NR": nr, "differences": {"SR - NR": second, "MR - SR": third}}
+    saved["best"] |= {"original": nr, "differences": {"published - original": second, "published - fine-tuned": third}}
     return saved
 
 
 def test_the_sentence_says_what_versions_add_and_how_they_were_asked(judged):
     saved = judged[1]
     text = answer.sentence(made_up(saved, "sound", rate(0.65, 0.6, 0.7), rate(0.02, 0.01, 0.03), rate(0, -0.01, 0.01)))
-    assert "one model tells members from non-members with an AUC of 65.0% [60.0, 70.0]" in text
-    assert "one compressed version beside the original adds 2.0 [1.0, 3.0] points" in text
-    assert "several instead of one makes no difference that shows (+0.00 [-1.00, 1.00] points)" in text
+    assert "the original alone tells members from non-members with an AUC of 65.0% [60.0, 70.0]" in text
+    assert "everything published with it adds 2.0 [1.0, 3.0] points" in text
+    assert "only fine-tuning makes no difference that shows (+0.00 [-1.00, 1.00] points)" in text
     assert "sound" in text and "at chance" not in text
     chance, second = rate(0.51, 0.501, 0.52, [0.49, 0.53]), rate(-0.02, -0.03, -0.01)
     worse = answer.sentence(made_up(saved, "released", chance, second, second))
@@ -51,8 +51,9 @@ def test_the_bests_are_found_again_by_their_names(judged):
     runs, saved = judged
     for setting, (key, _) in answer.chosen(saved).items():
         assert best.label(key) == saved["best"]["chosen"][0][setting]["attack"] and key[0] == setting
-    assert [row.label for row in answer.rows(saved)] == list(SETTINGS.values())
-    for row, setting in zip(answer.rows(saved), SETTINGS, strict=True):
+    has = ["original", *SETTINGS]
+    assert [row.label for row in answer.rows(saved)] == [ROWS[name] for name in has]
+    for row, setting in zip(answer.rows(saved), has, strict=True):
         assert (row.mean, row.interval) == tuple(saved["best"][setting]["auc"][key] for key in ("mean", "over_seeds"))
         assert len(row.per_seed) == len(runs)
     assert answer.rows(None) == [] == answer.rows({"best": {}}) and answer.chosen(None) == {}

@@ -76,7 +76,8 @@ def test_controls_are_never_chosen_and_are_in_no_pair():
                 ("MR", "both", mr.REPEATED): 0.99}
     one = made({**AREAS, **controls})
     chosen = best.choose([one], list(one.scores))
-    assert not set(chosen.keys[0].values()) & set(controls)
+    tuned = chosen.keys[0].pop(best.TUNED)
+    assert not set(chosen.keys[0].values()) & set(controls) and tuned in controls and tuned[2] != mr.REPEATED
     assert not [pair for pair in chosen.pairs if "fine" in str(pair)]
 
 
@@ -111,7 +112,8 @@ def test_the_summary_is_of_the_chosen_scores_and_its_t_interval_is_students():
     assert step["over_seeds"] == pytest.approx(t.interval(0.95, 2, each.mean(), each.std(ddof=1) / np.sqrt(3)))
     assert step["interval"][0] < step["mean"] < step["interval"][1] and step["mean"] > 0.1
     assert found["chosen"][0]["SR"] == {"attack": "calibrated on original + pruning_0.6", "shadow_auc": 0.72}
-    for words in ("Best on one model", "with one compressed", "(SR - NR +", "with several", "over runs ["):
+    for words in ("Best on the original alone", "all that is published adds", "best on one model",
+                  "with one compressed", "(SR - NR +", "with several", "over runs ["):
         assert words in found["text"]
 
 
@@ -136,7 +138,9 @@ def test_a_single_run_has_no_interval_over_seeds_and_without_shadows_there_is_no
     chosen = best.choose([one], list(NR))
     assert not chosen.pairs and best.best("NR") in chosen.keys[0]
     found = best.summary(chosen, [one], {"auc": chosen.measured("auc", [one])})
-    assert found["NR"]["auc"]["over_seeds"] is None and not found["differences"]
+    assert found["NR"]["auc"]["over_seeds"] is None and list(found["differences"]) == ["published - original"]
+    alone = best.choose([one], [key for key in NR if key[1] == "original"])
+    assert not best.summary(alone, [one], {"auc": alone.measured("auc", [one])})["differences"]
     assert best.summary(best.choose([Made(one.scores, {}, one.member, {}, one.run)], list(NR)), [one], {}) == {}
 
 

@@ -9,7 +9,7 @@ from common.errors import CompLeakError
 from models.compression.channels import without_channels
 from models.compression.pruning import PRUNING
 from models.networks import NETWORKS, build
-from models.networks.units import Norm
+from models.networks.units import Concat, Norm, Sum
 
 
 def lively(name):
@@ -68,6 +68,36 @@ def test_tied_channels_leave_by_the_norm_of_all_their_filters():
     assert torch.equal(state["conv1.weight"], network.conv1.weight[kept])
     assert torch.equal(state["layer1.0.bn2.weight"], network.layer1[0].bn2.weight[kept])
     assert state["layer2.0.shortcut.0.weight"].shape[1] == len(kept)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_so_many_leave_every_convolution_that_makes_channels(name):
+    network = lively(name)
+    state = without_channels(network, 0.5)
+    for layer, module in network.named_modules():
+        if isinstance(module, nn.Conv2d) and module.groups == 1:
+            assert len(state[f"{layer}.weight"]) == len(module.weight) - len(module.weight) // 2, layer
+
+
+class Wired(nn.Module):
+    """Two convolutions of 8 channels side by side, then one depthwise or added to a third, then one of 6 that ends."""
+
+    def __init__(self, added):
+        super().__init__()
+        self.a, self.b, self.join, self.end = nn.Conv2d(3, 8, 1), nn.Conv2d(3, 8, 1), Concat(), nn.Conv2d(16, 6, 1)
+        self.c = nn.Conv2d(3, 16, 1) if added else nn.Conv2d(16, 16, 3, padding=1, groups=16)
+        self.sum = Sum() if added else None
+
+    def forward(self, x):
+        joined = self.join(self.a(x), self.b(x))
+        return self.end(self.sum(joined, self.c(x)) if self.sum else self.c(joined))
+
+
+def test_what_a_depthwise_convolution_sees_side_by_side_leaves_once_and_the_end_keeps_its_channels():
+    state = without_channels(Wired(added=False), 0.5)
+    assert [len(state[f"{name}.weight"]) for name in ("a", "b", "c", "end")] == [4, 4, 8, 6]
+    with pytest.raises(CompLeakError, match="ties some of a convolution's channels, but not all"):
+        without_channels(Wired(added=True), 0.5)
 
 
 def test_other_groups_and_other_wiring_are_refused():
