@@ -27,7 +27,8 @@ def _words(label):
 
 
 def interval_of(rate):
-    """What speaks of another training too: the interval over seeds where there are some, else over these points."""
+    """The interval over seeds, which speaks of another training too, or the wider one over targets that share pictures;
+    of a single run that over its points."""
     return rate["over_seeds"] or rate["interval"]
 
 
@@ -59,8 +60,9 @@ def note(runs):
     """What a figure's bars and dots are, of these runs of claims.json."""
     if len(runs) < 2:
         return "bars: 95% interval over these rows"
-    kind = "targets" if len({run["seed"] for run in runs}) < len(runs) else "seeds"
-    return f"bars: 95% t interval over {len(runs)} {kind}; dots: {kind}"
+    if len({run["seed"] for run in runs}) < len(runs):
+        return f"bars: 95%, of {len(runs)} targets on the same pictures; dots: targets"
+    return f"bars: 95% t interval over {len(runs)} seeds; dots: seeds"
 
 
 def sentence(saved):
@@ -77,7 +79,7 @@ def sentence(saved):
             parts.append(f"{words} {_step(best['differences'][step]['auc'])}")
     text = "; ".join(parts) + "."
     if rate and interval_of(rate)[0] <= CHANCE["auc"]:
-        text += " That is level with a coin (50%): the target is at chance, and there is nothing to find."
+        text += " That does not stand out from a coin's 50%."
     if saved["runs"][0].get("pools", DISJOINT) != DISJOINT:
         text += " Pools: shared, every model drew its members from the same pictures."
     if asked == protocol.SOUND:

@@ -15,7 +15,7 @@ from attacks.attack import FITTED, NONE, REFERENCE
 from common.intervals import CONFIDENCE
 from common.paths import ORIGINAL
 from common.seeds import derive_seed
-from evaluation.comparisons import BEST, SAME_KNOWLEDGE, Pair, measure, over_runs
+from evaluation.comparisons import BEST, PICTURES, SAME_KNOWLEDGE, Pair, measure, over_runs
 from evaluation.evidence import check_together, common_keys
 from evaluation.names import ANY, SETTINGS, attack_of, is_control, is_tuned, label
 from evaluation.writing import bounds, with_interval
@@ -51,9 +51,13 @@ class Chosen(NamedTuple):
         seed of its own."""
         keys = list(dict.fromkeys([*(key for pair in pairs for key in (pair.attack, pair.against)), *self.keys[0],
                                    *(key for both in self.beyond for key in both)]))
-        return [measure(metric, {key: one.scores[chosen.get(key, key)] for key in keys}, one.member, keys,
-                        derive_seed(one.run.settings.seed, "claims"))
-                for one, chosen in zip(evidence, self.keys, strict=True)]
+        found = [measure(metric, {key: one.scores[chosen.get(key, key)] for key in keys}, one.member, keys,
+                         derive_seed(one.run.settings.seed, "claims"))
+                 for one, chosen in zip(evidence, self.keys, strict=True)]
+        if len({one.run.settings.seed for one in evidence}) < len(evidence):  # targets of one run
+            for of_run, one in zip(found, evidence, strict=True):
+                of_run[PICTURES] = one.index[one.member], one.index[~one.member]
+        return found
 
 
 def choose(evidence, keys):
@@ -154,12 +158,15 @@ def summary(chosen, evidence, measured):
 
 def rates(measured, attack, against=None):
     """{metric: {"mean", "interval", "per_seed", "over_seeds"}} over runs of an attack, or of what it finds beyond
-    another, fractions; measured as in `summary`."""
+    another, fractions; measured as in `summary`. Where runs share pictures over_seeds is the wider interval of both."""
     found = {}
     for metric, of_runs in measured.items():
         one = over_runs(metric, of_runs, attack, against)
         found[metric] = {name: one[name] for name in ("mean", "interval", "per_seed")}
-        found[metric]["over_seeds"] = t_interval(one["per_seed"])
+        wide = t_interval(one["per_seed"])
+        if PICTURES in of_runs[0] and wide and np.ptp(one["interval"]) > np.ptp(wide):
+            wide = one["interval"]
+        found[metric]["over_seeds"] = wide
     return found
 
 

@@ -22,6 +22,7 @@ RESAMPLES = 2000
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
 SAME_FAMILY, EVERY_NR, EQUIVALENCE = "same family", "every NR attack", "equivalence"
 SAME_KNOWLEDGE, BEST = "same knowledge", "attacker's best"
+PICTURES = "pictures"  # in what `measure` gives: (of members, of non-members), where runs are asked about the same ones
 
 
 @dataclass(frozen=True)
@@ -64,17 +65,35 @@ def combine(values, variances):
     return float(np.mean(values)), float(np.sqrt(np.mean(variances) / len(variances)))
 
 
+def shared_error(pairs, pictures):
+    """The standard error of a mean of AUCs, or of their differences, over runs that share pictures.
+
+    What a picture adds to every run's AUC is summed before it is squared, so luck with a picture does not average out.
+    With pictures of its own in each run it is that of `combine`.
+
+    pairs: for each run the DeLong components of an attack and of the other (or zeros); pictures: PICTURES of each run.
+    Source: DeLong et al., Biometrics 1988, for the components; clustered as in Obuchowski, Biometrics 1997.
+    """
+    share = np.zeros(1 + max(rows.max() for kinds in pictures for rows in kinds))
+    for (one, other), kinds in zip(pairs, pictures, strict=True):
+        for a, b, rows in zip(one, other, kinds, strict=True):
+            share[rows] += (a - b - np.mean(a - b)) / np.sqrt(len(rows) * (len(rows) - 1))
+    return float(np.sqrt((share ** 2).sum()) / len(pairs))
+
+
 def over_runs(metric, measured, attack, against=None):
     """{"mean", "error", "interval", "per_seed"} over runs of an attack's AUC or TPR, or of what it finds beyond
     another; fractions. measured: one dict a run.
 
-    AUC: DeLong's variance of each run, a normal interval. TPR: each run's bootstrap, paired where it is a difference,
-    replicates averaged over runs, a percentile interval. Scores of different runs never meet.
+    AUC: DeLong's variance of each run, or `shared_error`, a normal interval. TPR: each run's bootstrap, paired where it
+    is a difference, replicates averaged over runs, a percentile interval. Scores of different runs never meet.
     """
     pairs = [(run[attack], run[against] if against else (0, 0)) for run in measured]
     if metric == "auc":
         per_seed, variances = zip(*(delong_difference(*pair) for pair in pairs), strict=True)
         mean, error = combine(per_seed, variances)
+        if all(PICTURES in run for run in measured):
+            error = shared_error(pairs, [run[PICTURES] for run in measured])
         return {"mean": mean, "error": error, "interval": normal_interval(mean, error), "per_seed": list(per_seed)}
     per_seed = [one[0] - other[0] for one, other in pairs]
     replicates = np.mean([one[1] - other[1] for one, other in pairs], axis=0)

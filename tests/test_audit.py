@@ -13,6 +13,7 @@ from models.queries import ARRAYS
 RATE = r"[\d.]+% \[[\d.]+, [\d.]+\]"
 STEP = r"(?:adds|costs|makes no difference that shows) \(?[+-]?[\d.]+ \[[+-]?[\d.]+, [+-]?[\d.]+\] points\)?"
 BEST = "The attacker's best on the original alone tells members from non-members with an AUC of"
+ONE_MODEL = BEST.replace("the original alone", "one model")
 SOUND = "Protocol: sound, members and non-members are asked alike."
 
 
@@ -98,7 +99,7 @@ def test_what_is_finished_is_not_repeated(tmp_path, capsys, monkeypatch):
 
 def test_models_that_know_nothing_of_their_members_have_nothing_to_find(tmp_path, capsys):
     said = audited(capsys, write(tmp_path / "outputs", leak=0.0), tmp_path / "audit")
-    assert re.fullmatch(rf"{BEST} {RATE}\. .* at chance, and there is nothing to find\. {SOUND}", said[-1])
+    assert re.fullmatch(rf"{ONE_MODEL} {RATE}\. That does not stand out from a coin's 50%\. {SOUND}", said[-1])
     assert said[-2].endswith("MB)") and not [line for line in said if "SR" in line.split()[:1] or "MR" in line]
 
 
@@ -116,7 +117,7 @@ def test_without_a_shadow_one_attack_that_is_named_beforehand_answers(tmp_path, 
 
 def test_without_the_original_each_version_is_attacked_alone(tmp_path, capsys):
     said = audited(capsys, write(tmp_path / "outputs", ("int4", "distilled")), tmp_path / "audit")
-    assert re.fullmatch(rf"{BEST} {RATE}\. {SOUND}", said[-1])
+    assert re.fullmatch(rf"{ONE_MODEL} {RATE}\. {SOUND}", said[-1])
     assert not [line for line in said if re.match("SR|MR|C2|C3|claims", line)]
 
 

@@ -7,6 +7,7 @@ from common import intervals, metrics
 from evaluation.comparisons import (
     EQUIVALENCE,
     EVERY_NR,
+    PICTURES,
     Pair,
     combine,
     compare,
@@ -67,6 +68,20 @@ def test_equivalence_rejects_at_the_margin_as_often_as_it_says():
     """At a true difference of just the margin, two one-sided tests at 5% call it equivalent in 5% of draws."""
     means = np.random.default_rng(0).normal(0.01, 0.002, 1500)
     assert np.mean([equivalence(mean, 0.002)[0] < 0.05 for mean in means]) == pytest.approx(0.05, abs=0.017)
+
+
+def test_runs_that_share_pictures_are_no_new_evidence_of_these():
+    scores, member = drawn(0, {A: 1.0, B: 0.8})
+    run = measure("auc", scores, member, [A, B], 0)
+    same = {**run, PICTURES: (np.flatnonzero(member), np.flatnonzero(~member))}
+    apart = {**run, PICTURES: tuple(rows + 5000 for rows in same[PICTURES])}
+    for against in (None, B):
+        alone = over_runs("auc", [run], A, against)
+        assert over_runs("auc", [same] * 4, A, against)["error"] == pytest.approx(alone["error"])
+        assert over_runs("auc", [same, apart], A, against)["error"] == pytest.approx(alone["error"] / 2**0.5)
+        assert over_runs("auc", [same] * 4, A, against)["mean"] == alone["mean"]
+    turned = {**measure("auc", {A: scores[A]}, ~member, [A], 0), PICTURES: same[PICTURES][::-1]}  # luck cancels
+    assert over_runs("auc", [same, turned], A)["error"] < 0.2 * over_runs("auc", [run], A)["error"]
 
 
 def test_seeds_are_combined_as_means_of_differences_and_variances():
