@@ -3,7 +3,7 @@ from common.metrics import LOW_FPR
 from data.splits import DISJOINT
 from evaluation.claim_pairs import CLAIMS
 from evaluation.claims_table import best_block, lines
-from evaluation.comparisons import CHANCE, CONTRADICTED, SUPPORTED, UNDECIDED
+from evaluation.comparisons import CHANCE, CONTRADICTED, EQUIVALENCE, EVERY_NR, SUPPORTED, UNDECIDED
 from evaluation.drawing import Row, draw_answer
 from evaluation.names import ROWS, SETTINGS, TUNED, key_of, short
 from evaluation.writing import with_interval
@@ -11,6 +11,7 @@ from models import protocol
 
 SIGNS = {SUPPORTED: "✓", CONTRADICTED: "✗", UNDECIDED: "?"}
 LINE = "RMIA on the original"
+NARROW = {("C1", EVERY_NR): "heavily", ("C1", EQUIVALENCE): "lightly"}
 STEPS = {"published - original": "everything published with it",
          "published - fine-tuned": "compressing rather than only fine-tuning"}
 
@@ -103,7 +104,8 @@ def _rate(rate, digits=1, **how):
 def claims(saved):
     """A dictionary a claim, for the page: name, words, verdict, sign, its ways of judging and their tables' rows.
 
-    ways: [(statement, {"verdict", "sign"} by AUC, verdict by TPR or None)]; tables: {caption: frame of text}.
+    ways: [(statement, verdict by AUC, its sign, verdict by TPR or None)]; narrow: the same in a few words;
+    tables: {caption: frame of text}.
     """
     found = []
     tables = {f"AUC, in points; {_count(saved)}": lines(saved, "auc"),
@@ -111,9 +113,11 @@ def claims(saved):
     for claim, judged in saved["verdicts"].items():
         ways = [(CLAIMS[claim].ways[way], words["auc"], SIGNS[words["auc"]], words.get("tpr"))
                 for way, words in judged["judged"].items()]
+        signs = {way: SIGNS[words["auc"]] for way, words in judged["judged"].items()}
+        narrow = [f"{NARROW.get((claim, way), way)} {signs.get(way, 'not there')}" for way in CLAIMS[claim].ways]
         mine = {caption: _narrow(frame[frame["claim"] == claim]) for caption, frame in tables.items() if len(frame)}
         found.append({"name": claim, "words": CLAIMS[claim].words, "verdict": judged["verdict"],
-                      "sign": SIGNS[judged["verdict"]], "ways": ways,
+                      "sign": SIGNS[judged["verdict"]], "ways": ways, "narrow": ", ".join(narrow),
                       "tables": {caption: frame for caption, frame in mine.items() if len(frame)}})
     return found
 

@@ -9,6 +9,7 @@ from common.metrics import auc
 from common.paths import ORIGINAL, Version
 from evaluation import answer, best, claims, differences, report, report_parts
 from evaluation.claim_pairs import CLAIMS
+from evaluation.comparisons import BEST
 from evaluation.evidence import read_some, results_digest
 from evaluation.names import ROWS, SETTINGS
 
@@ -73,6 +74,10 @@ def test_each_claim_is_a_line_with_a_sign_and_its_parts_are_folded(judged):
     for claim, found in saved["verdicts"].items():
         sign = answer.SIGNS[found["verdict"]]
         assert f'<span class="word">{sign} {found["verdict"]}</span> <b>{claim}</b> {CLAIMS[claim].words}' in first
+    (c1, c2, *_), judged_c1 = answer.claims(saved), saved["verdicts"]["C1"]["judged"]
+    assert c1["narrow"] == f"heavily {answer.SIGNS[judged_c1['every NR attack']['auc']]}, lightly not there"
+    assert "attacker&#39;s best" in first and c2["narrow"].endswith(
+        f"attacker's best {answer.SIGNS[saved['verdicts']['C2']['judged'][BEST]['auc']]}")
     assert "best: what was chosen" in first and len(answer.best(saved)) == 1
     assert first.count('<details class="claim') == len(saved["verdicts"]) and "<details open" not in text
     frames = [frame for one in answer.claims(saved) for frame in one["tables"].values()]
