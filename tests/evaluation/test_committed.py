@@ -88,9 +88,9 @@ TARGETS = ("target", *(f"as_shadow_{i}" for i in range(8)))
 VERSIONS = {"60% pruned": "pruning_0.6", "int8": "quantization_int8", "16 centroids": "clustering_16",
             "fine-tuned (control)": "pruning_1e-07"}
 JOINT = {"`confidence`": ("confidence",) * 2, "`calibrated`": ("calibrated",) * 2,
-         "LiRA offline (pooled), joint": ("LiRA_offline (pooled)", "joint_LiRA_offline"),
-         "LiRA online (pooled), joint": ("LiRA_online (pooled)", "joint_LiRA_online"),
-         "LiRA online (Bayes), joint": ("LiRA_online (Bayes)", "joint_LiRA_online (Bayes)")}
+         "`LiRA_offline (pooled)`, `joint_LiRA_offline`": ("LiRA_offline (pooled)", "joint_LiRA_offline"),
+         "`LiRA_online (pooled)`, `joint_LiRA_online`": ("LiRA_online (pooled)", "joint_LiRA_online"),
+         "`LiRA_online (Bayes)`, `joint_LiRA_online (Bayes)`": ("LiRA_online (Bayes)", "joint_LiRA_online (Bayes)")}
 
 
 @pytest.fixture(scope="module")
@@ -129,13 +129,13 @@ def test_the_tables_of_nine_models_are_the_committed_rates(root, rates):
 
 def test_the_differences_of_nine_models_are_paired_with_students_interval(root, rates):
     bayes, mine = ("NR", "original", "LiRA_online (Bayes)"), "joint_LiRA_online (Bayes)"
-    every, tuned = ("MR", ".", f"all 3, {mine} with the original"), ("SR", "pruning_1e-07", mine)
-    three = ("MR", ".", "all 3, confidence with the original")
-    pairs = [(bayes, ("NR", "original", "LiRA_online (pooled)")), (bayes, ("NR", "original", "RMIA")),
-             (("NR", "original", "calibrated"), ("NR", "original", "RMIA")), (every, bayes),
-             (every, ("NR", "quantization_int8", "LiRA_online (Bayes)")), (every, tuned),
-             (("NR", "pruning_1e-07", "LiRA_online (Bayes)"), bayes), (three, ("NR", "original", "confidence")),
-             (three, ("SR", "pruning_1e-07", "confidence"))]
+    int8, tuned = ("NR", "quantization_int8", "LiRA_online (Bayes)"), ("SR", "pruning_1e-07", mine)
+    every, others = (("MR", ".", f"all 3, {mine} {knows} the original") for knows in ("with", "without"))
+    three, rmia = ("MR", ".", "all 3, confidence with the original"), ("NR", "original", "RMIA")
+    pairs = [(bayes, ("NR", "original", "LiRA_online (pooled)")), (bayes, rmia),
+             (("NR", "original", "calibrated"), rmia), (int8, bayes), (("SR", "quantization_int8", mine), bayes),
+             (others, bayes), (every, bayes), (every, int8), (every, tuned), (tuned, bayes),
+             (three, ("NR", "original", "confidence")), (three, ("SR", "pruning_1e-07", "confidence"))]
     for cells, (one, other) in zip(rows_of(root, "difference").values(), pairs, strict=True):
         for cell, rate in zip(cells.values(), ("auc", "tpr_1"), strict=True):
             each = rates(*one, rate) - rates(*other, rate)
