@@ -95,10 +95,10 @@ JOINT = {"`confidence`": ("confidence",) * 2, "`calibrated`": ("calibrated",) * 
 
 @pytest.fixture(scope="module")
 def rates(root):
-    """rates(setting, version, attack, rate) → [9] of the committed targets, per cent."""
-    folder = root / "results" / "reference" / committed.EQUALS
-    return lambda setting, version, attack, rate="auc": 100 * np.array([
-        read_json(folder / target / version / f"{setting}.json")["attacks"][attack][rate] for target in TARGETS])
+    """rates(setting, version, attack, rate, run) → [9] of the committed targets, per cent."""
+    return lambda setting, version, attack, rate="auc", run=committed.EQUALS: 100 * np.array([
+        read_json(root / "results/reference" / run / target / version / f"{setting}.json")["attacks"][attack][rate]
+        for target in TARGETS])
 
 
 def rows_of(root, title):
@@ -141,3 +141,19 @@ def test_the_differences_of_nine_models_are_paired_with_students_interval(root, 
             each = rates(*one, rate) - rates(*other, rate)
             half = t.isf(0.025, 8) * each.std(ddof=1) / 3
             assert cell == f"{each.mean():+.2f} [{each.mean() - half:+.2f}, {each.mean() + half:+.2f}]"
+
+
+def test_the_second_run_confirms_the_prior_as_the_page_says(root, rates):
+    again, run = rows_of(root, "attack, second run"), "cifar10-jpeg-1000-shared"
+    for name, cells in again.items():
+        alone, *joint = (words.strip("`") for words in name.split(", "))
+        for column, key in (("original", ("NR", "original", alone)),
+                            *(("+ 60% pruned", ("SR", "pruning_0.6", one)) for one in joint)):
+            assert cells[column] == in_words(rates(*key, run=run), rates(*key, "tpr_1", run))
+    for setting, version, ours, plain, words in (
+            ("NR", "original", "LiRA_online (Bayes)", "LiRA_online (pooled)", "1.43 [1.28, 1.57]"),
+            ("SR", "pruning_0.6", "joint_LiRA_online (Bayes)", "joint_LiRA_online", "3.08 [2.87, 3.30]")):
+        each = rates(setting, version, ours, run=run) - rates(setting, version, plain, run=run)
+        half = t.isf(0.025, 8) * each.std(ddof=1) / 3
+        assert words == f"{each.mean():.2f} [{each.mean() - half:.2f}, {each.mean() + half:.2f}]" and (each > 0).all()
+        assert words in (root / "results/README.md").read_text()
