@@ -49,7 +49,7 @@ def attack(folder, classes, rows, trees):
 
 def highest():
     """Highest memory in GB of this process so far, as Linux says; `getrusage` counts what its parent had before it."""
-    return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024 / 1e9
+    return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))[1]) * 1024 / 1e9
 
 
 def peak(classes, scored, trees):

@@ -189,8 +189,8 @@ def t_interval(values):
 def sentence(found):
     """The answer in one sentence: each setting's best by AUC in per cent, and what it adds in points."""
     step = found["differences"].get("published - original")
-    parts = [f"best on the original alone {per_cent(found['original']['auc'])}, all that is published adds "
-             f"{per_cent(step['auc'], '+')}"] if step else []
+    parts = [f"best on the original alone {per_cent(found['original']['auc'])}, of all that is published "
+             f"{per_cent(found['published']['auc'])} (published - original {per_cent(step['auc'], '+')})"] if step else []
     for setting, words in SETTINGS.items():
         if setting in found:
             part = f"best {words} {per_cent(found[setting]['auc'])}"

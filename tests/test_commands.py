@@ -152,7 +152,7 @@ def test_notebook_shows_the_mr_table_in_cell_19(chain):
     for group in ("pruned four", "clustered three", "pruned + int8", "all eight"):
         assert group in shown
     assert "with the original" in shown and "without the original" in shown
-    assert code[3]["outputs"][-1]["data"]["text/markdown"][0].startswith("**Best on one model ")
+    assert code[3]["outputs"][-1]["data"]["text/markdown"][0].startswith("**Best on the original alone ")
 
 
 def test_finished_stages_and_attacks_are_not_repeated(root, chain, layout, cifar_like):

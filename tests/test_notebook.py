@@ -75,7 +75,7 @@ def test_it_opens_with_the_answer_and_closes_with_the_whole_table_of_the_version
     assert len(shown) == 19, shown[-1].said
     assert [one.result for one in shown[:3]] == [None] * 3
     answer = shown[3].result.data
-    assert answer.startswith("**Best on one model ") and "with several" in answer
+    assert answer.startswith("**Best on the original alone ") and "with several" in answer
     closing, table = shown[18].displayed[-1].data["text/markdown"], shown[18].result
     assert answer.rstrip("*.") in closing and "controls" in closing
     for words in ("all 2", "fine-tuned two", "MR with the original", "MR original repeated"):

@@ -112,7 +112,7 @@ def test_the_summary_is_of_the_chosen_scores_and_its_t_interval_is_students():
     assert step["over_seeds"] == pytest.approx(t.interval(0.95, 2, each.mean(), each.std(ddof=1) / np.sqrt(3)))
     assert step["interval"][0] < step["mean"] < step["interval"][1] and step["mean"] > 0.1
     assert found["chosen"][0]["SR"] == {"attack": "calibrated on original + pruning_0.6", "shadow_auc": 0.72}
-    for words in ("Best on the original alone", "all that is published adds", "best on one model",
+    for words in ("Best on the original alone", "of all that is published", "best on one model",
                   "with one compressed", "(SR - NR +", "with several", "over runs ["):
         assert words in found["text"]
 
