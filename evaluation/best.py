@@ -188,9 +188,11 @@ def t_interval(values):
 
 def sentence(found):
     """The answer in one sentence: each setting's best by AUC in per cent, and what it adds in points."""
-    step = found["differences"].get("published - original")
-    parts = [f"best on the original alone {per_cent(found['original']['auc'])}, of all that is published "
-             f"{per_cent(found['published']['auc'])} (published - original {per_cent(step['auc'], '+')})"] if step else []
+    name, parts = "published - original", []
+    if name in found["differences"]:
+        alone, every, step = (rate["auc"] for rate in (found["original"], found["published"], found["differences"][name]))
+        parts = [f"best on the original alone {per_cent(alone)}, of all that is published {per_cent(every)} "
+                 f"({name} {per_cent(step, '+')})"]
     for setting, words in SETTINGS.items():
         if setting in found:
             part = f"best {words} {per_cent(found[setting]['auc'])}"
