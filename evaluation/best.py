@@ -190,7 +190,7 @@ def sentence(found):
     """The answer in one sentence: each setting's best by AUC in per cent, and what it adds in points."""
     name, parts = "published - original", []
     if name in found["differences"]:
-        alone, every, step = (rate["auc"] for rate in (found["original"], found["published"], found["differences"][name]))
+        alone, every, step = (found["original"]["auc"], found["published"]["auc"], found["differences"][name]["auc"])
         parts = [f"best on the original alone {per_cent(alone)}, of all that is published {per_cent(every)} "
                  f"({name} {per_cent(step, '+')})"]
     for setting, words in SETTINGS.items():

@@ -111,7 +111,7 @@ def over_seeds(evidence):
               for rate, heading in RATES.items() if rate != "acc" and resolvable(rate, fewest)]
     points = {label: [metrics["auc"] for metrics in found] for label, found in rows.items()}
     which = figures.which(*(one.run for one in evidence))
-    picture = image(drawing.draw_seeds(points, f"AUC over {which}"),
+    picture = image(drawing.draw_seeds(points, f"AUC over {which.split(' of ')[0]}"),
                     "AUC of each attack, one point a seed, and the mean; the numbers are in the table")
     return [section("seeds", f"Over {which}", "Seeds", tables=tables, figures=[picture], notes=[
         "Everything was trained, split and attacked anew for each seed; several targets of one seed are each other's "
