@@ -136,3 +136,25 @@ def test_what_the_front_page_expects_was_measured(root, row, what):
     text = (root / "README.md").read_text(encoding="utf-8")
     line = next(line for line in text.splitlines() if line.startswith(f"| {row} |"))
     assert auc_of_seeds(root, *what) in line, auc_of_seeds(root, *what)
+
+
+@pytest.mark.parametrize("page", ["README.md", "results/README.md"])
+def test_the_answer_is_that_of_the_committed_claims(root, page):
+    text = " ".join((root / page).read_text(encoding="utf-8").replace("−", "-").split())
+    folder = root / "results/reference/cifar10-jpeg-2000-shared"
+    best = json.loads((folder / "claims.json").read_text(encoding="utf-8"))["best"]
+    said = {step: "{:.2f} [{:.2f}, {:.2f}]".format(*(100 * value + 0.0 for value in (
+        best["differences"][step]["auc"]["mean"], *best["differences"][step]["auc"]["over_seeds"])))
+        for step in ("published - original", "SR - NR", "MR - SR")}
+    wanted = [said["published - original"], f"{100 * best['original']['auc']['mean']:.1f}"]
+    if page != "README.md":
+        wanted += [said["SR - NR"], said["MR - SR"], "0.14 [-0.01, 0.29]"]
+        low, high = best["differences"]["published - fine-tuned"]["auc"]["over_seeds"]
+        assert (round(100 * low, 2), round(100 * high, 2)) == (-0.29, 0.01)
+    for setting, place, attack in (("NR", "original", "confidence"), ("SR", "pruning_1e-07", "confidence"),
+                                   ("MR", ".", "all 3, confidence with the original")):
+        each = [json.loads(path.read_text(encoding="utf-8"))["attacks"][attack]["auc"]
+                for path in folder.glob(f"*/{place}/{setting}.json")]
+        assert len(each) == 9
+        wanted.append(f"{100 * statistics.mean(each):.1f}")
+    assert not [words for words in wanted if words not in text]
