@@ -25,7 +25,8 @@ RULES = (
     "stratified bootstrap (p from its standard error).",
     "Over several seeds: the mean of the runs' differences, with the mean of their variances over the number of runs,"
     " so intervals and p speak of these trained models, and the spread between seeds (standard deviation) stands "
-    "apart. p is corrected by Holm, one family for each claim and metric; 95% intervals are of each comparison by "
+    "apart; where targets of one run share pictures, what a picture adds to their AUCs is summed before it is squared. "
+    "p is corrected by Holm, one family for each claim and metric; 95% intervals are of each comparison by "
     "itself.",
     "A comparison is supported (contradicted) when its corrected p is below 0.05 and the difference lies on the "
     "claim's side (the other side), else undecided.",
