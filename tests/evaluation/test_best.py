@@ -33,6 +33,7 @@ class Made:
     member: np.ndarray
     groups: dict
     run: object
+    index = np.arange(N)
 
 
 def made(areas, seed=0, strength=None):
@@ -115,6 +116,17 @@ def test_the_summary_is_of_the_chosen_scores_and_its_t_interval_is_students():
     for words in ("Best on the original alone", "of all that is published", "best on one model",
                   "with one compressed", "(SR - NR +", "with several", "over runs ["):
         assert words in found["text"]
+
+
+def test_targets_that_share_pictures_have_the_wider_interval_of_both():
+    each = []
+    for runs in ([made(AREAS)] * 3, [made(AREAS)]):  # of one seed: no spread, so only the pictures' luck is left
+        chosen = best.choose(runs, list(AREAS))
+        each.append(best.summary(chosen, runs, {"auc": chosen.measured("auc", runs)}))
+    found, alone = each
+    for rate in (found["NR"]["auc"], found["differences"]["SR - NR"]["auc"]):
+        assert rate["over_seeds"] == rate["interval"] and rate["over_seeds"][1] > rate["over_seeds"][0]
+    assert found["NR"]["auc"]["interval"] == pytest.approx(alone["NR"]["auc"]["interval"])
 
 
 def test_attacks_are_compared_with_themselves_on_as_many_controls():
