@@ -85,9 +85,20 @@ def test_the_learners_networks_are_timed_for_every_learned_attack(tmp_path):
 
 def test_the_stages_of_nr_and_sr_add_up(tmp_path):
     figures = measured(nr_sr, tmp_path, "nr_sr")["figures"]
+    assert figures.pop("all other attacks") > 0
     assert figures["all"] == pytest.approx(sum(some for stage, some in figures.items() if stage != "all"), rel=1e-2)
     assert all(figures[stage] > 0 for stage in nr_sr.STAGES if stage != "SAMIA") and figures["SAMIA"] == 0
     assert 0 < figures["the rest"] < 0.6 * figures["all"]
+
+
+def test_the_goal_is_about_the_appendix_s_attacks():
+    """Its six attacks but SAMIA, metric-based in all their forms, and SR1, SR2; no control, nothing among equals."""
+    assert nr_sr.APPENDIX == {
+        "NR": ["metric_based_1", "metric_based_2", "loss_threshold", "correctness", "train_based_1 (LR)",
+               "train_based_1 (RF)", "train_based_2 (LR)", "train_based_2 (RF)", "RMIA", "RMIA (population)"],
+        "SR": ["SR1 (LR)", "SR1 (RF)", "SR2 (LR)", "SR2 (RF)"]}
+    timed = nr_sr.commands(Layout("run", "cifar10", "resnet18"), [ORIGINAL], "cpu", nr_sr.APPENDIX)
+    assert [argv[-len(nr_sr.APPENDIX["NR"]) - 3:-2] for _, argv in timed] == [["--attacks", *nr_sr.APPENDIX["NR"]]]
 
 
 def test_samia_is_timed_where_there_are_sensitivities():
