@@ -13,6 +13,7 @@ from common.paths import ORIGINAL, Version
 from common.provenance import digest, identity
 from models import hints, protocol
 from models.crops import AUGMENTED, FILE, Crops, load_crops
+from models.making import FREE
 from models.queries import ASKED, Queries
 
 
@@ -157,7 +158,7 @@ def _recipe(run, version, world, model):
     for choice in protocol.TRAINING:
         if bool(config["settings"].get(choice)) != (choice in run.settings.choices):
             raise run.stale(path, version, f"does not fit the run's protocol, {run.settings.protocol}: {choice}")
-    return {name: value for name, value in config["settings"].items() if name not in ("world", "parent", "data_label")}
+    return {name: value for name, value in config["settings"].items() if name not in {"world", "parent", *FREE}}
 
 
 def _check_alike(run, version, recipes):

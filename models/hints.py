@@ -33,11 +33,12 @@ def training(layout, version=ORIGINAL):
 
 
 def _as_before(layout, version, technique):
-    """The pictures, epochs and learning rate that the run is known to have used."""
+    """The pictures, epochs, learning rate and batch size that the run is known to have used."""
     run = known(layout.result(ORIGINAL, "split.json")).get("run", {})
     made = known(layout.file(version, "target", "config.json")).get("settings", {})
     words = ["--data_dir", text_to_path(run["data_dir"])] if isinstance(run, dict) and run.get("data_dir") else []
-    for flag, name in ((technique.epochs_flag if technique else "--epochs", "epochs"), ("--lr", "lr")):
+    for flag, name in ((technique.epochs_flag if technique else "--epochs", "epochs"), ("--lr", "lr"),
+                       ("--batch_size", "batch_size")):
         if made.get(name) is not None:
             words += [flag, str(made[name])]
     return words

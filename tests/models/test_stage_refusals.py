@@ -98,6 +98,15 @@ def test_a_target_and_a_shadow_trained_apart_are_not_attacked(layout, tmp_path):
     read_version(Run(longer), ORIGINAL)
 
 
+def test_statistics_that_another_machine_sums_otherwise_stop_no_attack(layout):
+    path = layout.file(ORIGINAL, "shadow_0", "config.json")
+    config = read_json(path)
+    (first, *rest), std = config["settings"]["statistics"]
+    write_json(path, {**config, "settings": {**config["settings"],
+                                             "statistics": [[first + 2.0 ** -52, *rest], std]}})
+    read_version(Run(layout), ORIGINAL)
+
+
 def test_progress_left_by_a_kill_after_the_model_was_saved_goes_another_trainings_stays(layout):
     path = layout.file(ORIGINAL, "target", "progress.pt")
     settings = read_weights(layout.file(ORIGINAL, "target", "weights.pt"))["settings"]
