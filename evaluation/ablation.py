@@ -14,6 +14,7 @@ from attacks import equals, mr, nr, sr, train_based
 from attacks.arguments import attack_context, open_run
 from attacks.attack import Context
 from attacks.groups import groups_of
+from attacks.inputs import identities
 from common.command import run as run_command
 from common.errors import UsageError
 from common.files import atomic, write_json
@@ -74,9 +75,9 @@ def link(source, target):
             shutil.copyfile(source, beside)
 
 
-def ask_anew(run, copy, ablation):
+def ask_anew(run, copy, versions, ablation):
     """The copy's models asked as its protocol says, sensitivities too where the run has them."""
-    for version in (ORIGINAL, *ablation.versions):
+    for version in versions:
         for world in run.split.worlds:
             sensitivity = run.layout.file(version, world.name, "sensitivity.npz").exists()
             asking = Asking(copy.layout, copy.settings, copy.split,
@@ -108,9 +109,13 @@ def switch_on(run, choice, ablation):
     choices = _choices(choice, ablation) - {INTERPOLATED}
     if not choices:
         return run
-    copy = derive(run, [ORIGINAL, *ablation.versions], choices, choice)
+    int8 = [protocol.INT8] if "int8_shadow" in choices and groups_of(ablation.versions) else []
+    versions = list(dict.fromkeys([ORIGINAL, *ablation.versions, *int8]))
+    for version in int8:  # where it is missing, it is missing in the run, and made there
+        identities(run, version, ablation.shadow_num)
+    copy = derive(run, versions, choices, choice)
     if choices & protocol.QUERIES.keys():
-        ask_anew(run, copy, ablation)
+        ask_anew(run, copy, versions, ablation)
     return attack(copy, ablation.versions, ablation)
 
 

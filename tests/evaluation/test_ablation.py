@@ -98,7 +98,7 @@ def test_sensitivities_are_asked_anew_where_the_run_has_them(ablated, tmp_path):
     layout = Layout(shutil.copytree(ablated[0].run_dir, tmp_path / "copy"), "digits", "resnet18")
     train_small(layout.run_dir, "--sensitivity")
     copy = ablation.derive(Run(layout), [ORIGINAL], frozenset({"augmented_members"}), "some")
-    ablation.ask_anew(Run(layout), copy, asked_for())
+    ablation.ask_anew(Run(layout), copy, [ORIGINAL], asked_for())
     (before, meta), (after, other_meta) = (load_arrays(one.file(ORIGINAL, "target", "sensitivity.npz"))
                                            for one in (layout, copy.layout))
     member = np.isin(before["index"], copy.split.target.members)

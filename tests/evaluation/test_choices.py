@@ -4,10 +4,15 @@ from argparse import ArgumentTypeError
 import pytest
 
 from attacks.attack import Context
+from attacks.inputs import read_version
+from common.errors import CompLeakError
+from common.paths import ORIGINAL, Version
 from evaluation import ablation
 from evaluation.differences import describe
 from models import protocol
 from models.run import Run
+
+PAIR = (Version("pruning", "0.6"), Version("clustering", "4"))
 
 
 def test_choices_joined_by_plus_have_one_name_and_need_no_models():
@@ -31,3 +36,18 @@ def test_they_are_switched_on_at_once_in_a_folder_of_that_name(made_up_run, monk
         copy = ablation.switch_on(run, choice, ablation.Ablation(together, (), Context(0), None, None, None))
         assert copy.settings.choices == switched and copy.layout.run_dir == run.layout.run_dir / "ablation" / folder
         assert asked == [True] * ("augmented_members" in switched)
+
+
+def test_the_answers_of_int8_come_along_where_its_shadow_stands_for_every_version(made_up_run, monkeypatch):
+    """--versions need not name it; where the run lacks it, the command that is named makes it in the run itself."""
+    asked = []
+    monkeypatch.setattr(ablation, "ask_anew", lambda run, copy, versions, *args: asked.extend(versions))
+    monkeypatch.setattr(ablation, "attack", lambda run, *args: run)
+    run, together = Run(made_up_run([*PAIR, protocol.INT8], n=300)), "augmented_members+int8_shadow"
+    chosen = ablation.Ablation((together, "int8_shadow"), PAIR, Context(0), None, None, None)
+    read_version(ablation.switch_on(run, "int8_shadow", chosen), protocol.INT8)
+    ablation.switch_on(run, together, chosen)
+    assert asked == [ORIGINAL, *PAIR, protocol.INT8]
+    without = Run(made_up_run(PAIR, folder="without", n=300))
+    with pytest.raises(CompLeakError, match=f"qat.py .* --run_dir {without.layout.run_dir} --degree int8"):
+        ablation.switch_on(without, "int8_shadow", chosen)
