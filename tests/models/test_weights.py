@@ -112,7 +112,8 @@ def test_each_version_names_the_command_that_makes_it(version, command):
 def test_a_hint_knows_the_pictures_and_the_recipe_of_the_run(tmp_path):
     layout, version = Layout(tmp_path, "cifar10", "resnet18"), Version("clustering", "8")
     write_json(layout.result(ORIGINAL, "split.json"), {"run": {"data_dir": "/my pictures"}})
-    write_json(layout.file(version, "target", "config.json"), {"settings": {"epochs": 7, "lr": 0.002, "batch_size": 20}})
+    made = {"epochs": 7, "lr": 0.002, "batch_size": 20}
+    write_json(layout.file(version, "target", "config.json"), {"settings": made})
     assert hints.training(layout, version).endswith(
         "--bit 3 --data_dir '/my pictures' --epochs 7 --lr 0.002 --batch_size 20")
     assert hints.training(layout).endswith("--data_dir '/my pictures'")
