@@ -53,7 +53,8 @@ class Attack:
     answer the scored points too) · family: the NR attack that is the same without the second model, of SR's · short:
     its name in narrow tables · label: whether it uses the true label · choices: those of the released protocol that
     move it, the ones of `PROTOCOL_MOVES_ALL` apart · options: fields of Options that it depends on · sensitive: whether
-    it needs sensitivities · released_tpr: (scores, member, fpr) → TPR as the released protocol reads it.
+    it needs sensitivities · edition: goes up when its definition changes, which puts earlier results out of date ·
+    released_tpr: (scores, member, fpr) → TPR as the released protocol reads it.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Attack:
     choices: tuple = ()
     options: tuple = ()
     sensitive: bool = False
+    edition: int = 1
     released_tpr: object = interpolated_tpr
 
     def inputs(self, made_from, context):
@@ -74,6 +76,8 @@ class Attack:
         found = {**made_from, "seed": context.seed, "protocol": moved}
         if moved:
             found["revision"] = protocol.REVISION
+        if self.edition > 1:
+            found["edition"] = self.edition
         if self.options:
             found["options"] = {name: getattr(context.options, name) for name in self.options}
         return found

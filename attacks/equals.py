@@ -23,7 +23,8 @@ def attack(name, versions_of, **entry):
         signals = [signals_of(version, context.seed) for version in versions]
         return run_attack(name, signals, learned.rows_of(versions[-1]), context)
 
-    return Attack(name, run, KNOWLEDGE[name], short=name.replace("_LiRA_", " LiRA "), **entry)
+    return Attack(name, run, KNOWLEDGE[name], short=name.replace("_LiRA_", " LiRA "),
+                  edition=learned.EDITION.get(name, 1), **entry)
 
 
 def run_attack(name, signals, rows, context):

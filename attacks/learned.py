@@ -17,6 +17,7 @@ from attacks.signals import reference_mean
 from common.seeds import derive_seed
 
 CONFIDENCE, CALIBRATED, CALIBRATED_ALL = "confidence", "calibrated", "calibrated_all"
+EDITION = {CALIBRATED: 2}  # since then a target's points have the shadow game's numbers of references exactly
 KNOWLEDGE = {CONFIDENCE: FITTED, CALIBRATED: REFERENCE, CALIBRATED_ALL: REFERENCE}
 
 

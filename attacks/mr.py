@@ -53,7 +53,7 @@ def attack_of(name):
         return Attack(name, network_attack, FITTED, short=short, choices=choices[:3] if row == REPEATED else choices)
     method = ON_VIEWS[row] if row in ON_VIEWS else EQUALS[row][0]
     return Attack(name, lambda seen, context: equals.run_attack(method, *seen, context), equals.KNOWLEDGE[method],
-                  short=short)
+                  short=short, edition=learned.EDITION.get(method, 1))
 
 
 def columns_of(versions, row):

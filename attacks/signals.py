@@ -106,15 +106,17 @@ def draw_references(usable, counts, seed):
     """A random choice of each point's references, as many as a point of another game has.
 
     A target's point may use every shadow, a shadow's point fewer models: a mean over more references varies less, and
-    an attack fitted on the one would meet something else in the other. So each target point draws its number of
-    references from the shadow game's numbers (all of its own where these are fewer), then which ones: [n,r] bool,
-    within `usable`. counts [m] int, at least 1: the references of each point of the shadow game.
+    an attack fitted on the one would meet something else in the other. So the target's points share out as many numbers
+    drawn from the shadow game's, the larger to those that have more (all of its own where a point has fewer), and each
+    draws which ones: [n,r] bool, within `usable`. counts [m] int, at least 1: the references of each point of the
+    shadow game.
     """
     usable, counts = checked_usable(usable), np.asarray(counts)
     if len(counts) == 0 or counts.min() < 1:
         raise CompLeakError("the shadow game's points need one reference or more each")
     rng = np.random.default_rng(seed)
-    wanted = rng.choice(counts, size=len(usable))
+    wanted = np.empty(len(usable), dtype=np.int64)
+    wanted[np.lexsort([rng.random(len(usable)), usable.sum(1)])] = np.sort(rng.choice(counts, size=len(usable)))
     order = np.where(usable, rng.random(usable.shape), 2).argsort(1)
     chosen = np.zeros_like(usable)
     np.put_along_axis(chosen, order, np.arange(usable.shape[1]) < wanted[:, None], axis=1)

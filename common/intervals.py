@@ -3,7 +3,7 @@
 scores, member, rates and errors are as in common/metrics.py, and intervals are [low, high].
 """
 import numpy as np
-from scipy.stats import norm, rankdata
+from scipy.stats import rankdata, t
 
 from common.errors import CompLeakError
 from common.metrics import FPRS, allowed_false_positives, balanced_accuracy_of, checked
@@ -22,10 +22,20 @@ def percentile_interval(replicates):
     return np.percentile(replicates, [tail, 100 - tail]).tolist()
 
 
-def normal_interval(value, error):
-    """The 95% interval of a value with a normal standard error."""
-    half_width = norm.isf((1 - CONFIDENCE) / 2) * error
+def normal_interval(value, error, df=np.inf):
+    """The 95% interval of a value with a standard error: normal, or Student's with df degrees of freedom."""
+    half_width = t.isf((1 - CONFIDENCE) / 2, df) * error
     return [float(value - half_width), float(value + half_width)]
+
+
+def error_of_mean(values):
+    """(standard error of the mean of values [n > 1], its degrees of freedom)."""
+    return float(np.std(values, ddof=1) / np.sqrt(len(values))), len(values) - 1
+
+
+def t_interval(values):
+    """Student's 95% interval [low, high] of the mean of values [n], one a seed; None for a single one."""
+    return normal_interval(np.mean(values), *error_of_mean(values)) if len(values) > 1 else None
 
 
 def bootstrap_tpr(scores, member, fpr, rng, resamples):
@@ -158,14 +168,14 @@ def delong_difference(components, against):
     return float(of_members.mean()), delong_variance(of_members, of_non_members)
 
 
-def two_sided(difference, error):
-    """Two-sided p of a difference with a normal standard error.
+def two_sided(difference, error, df=np.inf):
+    """Two-sided p of a difference with a standard error: normal, or Student's with df degrees of freedom.
 
     Without any spread a difference is certain (p = 0), and where there is none there is nothing to test (p = 1).
     """
     if error == 0:
         return float(abs(difference) < ROUNDING)
-    return float(2 * norm.sf(abs(difference) / error))
+    return float(2 * t.sf(abs(difference) / error, df))
 
 
 def delong(scores_a, scores_b, member):

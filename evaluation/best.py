@@ -7,12 +7,9 @@ controls: versions that were trained on without compressing them, and MR of one 
 """
 from typing import NamedTuple
 
-import numpy as np
-from scipy.stats import t
-
 from attacks import equals, mr, sr
-from attacks.attack import FITTED, NONE, REFERENCE
-from common.intervals import CONFIDENCE
+from attacks.attack import FITTED, REFERENCE
+from common.intervals import t_interval
 from common.paths import ORIGINAL
 from common.seeds import derive_seed
 from evaluation.comparisons import BEST, PICTURES, SAME_KNOWLEDGE, Pair, measure, over_runs
@@ -47,8 +44,8 @@ class Chosen(NamedTuple):
     beyond: list
 
     def measured(self, metric, evidence, pairs=()):
-        """`comparisons.measure` of each run, of all that is compared, these pairs too; its points are resampled by a
-        seed of its own."""
+        """`comparisons.measure` of each run, of all that is compared, these pairs too; its points are resampled by its
+        run's seed."""
         keys = list(dict.fromkeys([*(key for pair in pairs for key in (pair.attack, pair.against)), *self.keys[0],
                                    *(key for both in self.beyond for key in both)]))
         found = [measure(metric, {key: one.scores[chosen.get(key, key)] for key in keys}, one.member, keys,
@@ -78,10 +75,13 @@ def choose(evidence, keys):
     return Chosen(pairs, found, beyond(keys, groups))
 
 
-
 def _of_equal_knowledge(known, groups):
-    """(Pair, (candidates of its attack, of its against)) for each version, group and level of knowledge."""
-    for level in (NONE, FITTED, REFERENCE):
+    """(Pair, (candidates of its attack, of its against)) for each version, group and level of knowledge.
+
+    Not without a shadow: there SR has but the change of the loss, which holds nothing of the loss itself, so what it
+    lacked against one model's loss would be no loss by a second model.
+    """
+    for level in (FITTED, REFERENCE):
         mine, name = [key for key in known if attack_of(key).knowledge == level], f"best {level} attack"
         for version in dict.fromkeys(model for setting, model, _ in mine if setting == "SR"):
             pair = Pair("C2", version, SAME_KNOWLEDGE, ("SR", version, name), ("NR", f"original or {version}", name))
@@ -163,10 +163,8 @@ def rates(measured, attack, against=None):
     for metric, of_runs in measured.items():
         one = over_runs(metric, of_runs, attack, against)
         found[metric] = {name: one[name] for name in ("mean", "interval", "per_seed")}
-        wide = t_interval(one["per_seed"])
-        if PICTURES in of_runs[0] and wide and np.ptp(one["interval"]) > np.ptp(wide):
-            wide = one["interval"]
-        found[metric]["over_seeds"] = wide
+        several = len(of_runs) > 1 and PICTURES in of_runs[0]
+        found[metric]["over_seeds"] = one["interval"] if several else t_interval(one["per_seed"])
     return found
 
 
@@ -176,14 +174,6 @@ def answer(evidence):
     chosen = choose(evidence, common_keys(evidence))
     found = summary(chosen, evidence, {"auc": chosen.measured("auc", evidence)})
     return found["text"] if found else "No attacker's best: no attack has scores on a shadow"
-
-
-def t_interval(values):
-    """Student's 95% interval [low, high] of the mean of values [n], one a seed; None for a single one."""
-    if len(values) < 2:
-        return None
-    half = t.isf((1 - CONFIDENCE) / 2, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
-    return [float(np.mean(values) - half), float(np.mean(values) + half)]
 
 
 def sentence(found):

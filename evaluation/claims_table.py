@@ -25,9 +25,9 @@ RULES = (
     "stratified bootstrap (p from its standard error).",
     "Over several seeds: the mean of the runs' differences, with the mean of their variances over the number of runs,"
     " so intervals and p speak of these trained models, and the spread between seeds (standard deviation) stands "
-    "apart; where targets of one run share pictures, what a picture adds to their AUCs is summed before it is squared. "
-    "p is corrected by Holm, one family for each claim and metric; 95% intervals are of each comparison by "
-    "itself.",
+    "apart; where targets of one run share pictures, what a picture adds to their AUCs is summed before it is squared, "
+    "and interval and p are Student's over the targets where that interval is wider. p is corrected by Holm, one "
+    "family for each claim and metric; 95% intervals are of each comparison by itself.",
     "A comparison is supported (contradicted) when its corrected p is below 0.05 and the difference lies on the "
     "claim's side (the other side), else undecided.",
     "C1: each NR attack on 90% pruned and 4 centroids must find less than on the original, where it finds anything "
@@ -39,7 +39,7 @@ RULES = (
     "C3, same family: MR with the original against SR2 (RF) of each of its models, MR without against train_based_2 "
     "(RF) of each, and both against MR of the original repeated; every NR attack: MR against these on the models it "
     "is given.",
-    "Same knowledge: none (no shadow), fitted (on a shadow), reference (shadows answer the scored points too); of "
+    "Same knowledge: fitted (on a shadow), reference (shadows answer the scored points too); of "
     "each level the attack of highest AUC on the shadow, on either side and for each seed, is taken to the target.",
     "Attacker's best: the same over all attacks, models and groups of NR, of SR, of MR; SAMIA and RMIA's population "
     "score, which have no scores on the shadow, and controls are no candidates.",

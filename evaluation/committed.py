@@ -12,9 +12,9 @@ from common.command import Parser
 from common.command import run as run_command
 from common.errors import CompLeakError
 from common.files import atomic, read_json
+from common.intervals import t_interval
 from common.paths import ORIGINAL
 from evaluation import answer
-from evaluation.best import t_interval
 from evaluation.drawing import Row, draw_answer
 from evaluation.figures import svg
 from evaluation.names import SETTINGS, short

@@ -2,11 +2,12 @@
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from scipy.stats import norm
+from scipy.stats import t
 
 from common.intervals import (
     delong_components,
     delong_difference,
+    error_of_mean,
     normal_interval,
     paired_tprs,
     percentile_interval,
@@ -82,23 +83,32 @@ def shared_error(pairs, pictures):
 
 
 def over_runs(metric, measured, attack, against=None):
-    """{"mean", "error", "interval", "per_seed"} over runs of an attack's AUC or TPR, or of what it finds beyond
-    another; fractions. measured: one dict a run.
+    """{"mean", "error", "df", "interval", "per_seed"} over runs of an attack's AUC or TPR, or of what it finds beyond
+    another; fractions. measured: one dict a run; df: degrees of freedom of the error.
 
     AUC: DeLong's variance of each run, or `shared_error`, a normal interval. TPR: each run's bootstrap, paired where it
-    is a difference, replicates averaged over runs, a percentile interval. Scores of different runs never meet.
+    is a difference, replicates averaged over runs, a percentile interval. Scores of different runs never meet. Of
+    targets that share pictures error and interval are Student's over the targets where that is wider.
     """
     pairs = [(run[attack], run[against] if against else (0, 0)) for run in measured]
+    shared = all(PICTURES in run for run in measured)
     if metric == "auc":
         per_seed, variances = zip(*(delong_difference(*pair) for pair in pairs), strict=True)
         mean, error = combine(per_seed, variances)
-        if all(PICTURES in run for run in measured):
+        if shared:
             error = shared_error(pairs, [run[PICTURES] for run in measured])
-        return {"mean": mean, "error": error, "interval": normal_interval(mean, error), "per_seed": list(per_seed)}
-    per_seed = [one[0] - other[0] for one, other in pairs]
-    replicates = np.mean([one[1] - other[1] for one, other in pairs], axis=0)
-    return {"mean": float(np.mean(per_seed)), "error": float(replicates.std(ddof=1)),
-            "interval": percentile_interval(replicates), "per_seed": per_seed}
+        interval = normal_interval(mean, error)
+    else:
+        per_seed = [one[0] - other[0] for one, other in pairs]
+        replicates = np.mean([one[1] - other[1] for one, other in pairs], axis=0)
+        mean, error, interval = float(np.mean(per_seed)), float(replicates.std(ddof=1)), percentile_interval(replicates)
+    found = {"mean": mean, "error": error, "df": np.inf, "interval": interval, "per_seed": list(per_seed)}
+    if shared and len(pairs) > 1:
+        between, df = error_of_mean(per_seed)
+        wide = normal_interval(mean, between, df)
+        if np.ptp(wide) > np.ptp(interval):
+            found |= {"error": between, "df": df, "interval": wide}
+    return found
 
 
 def sees_nothing(metric, measured, key):
@@ -121,8 +131,8 @@ def holm(p):
     return adjusted
 
 
-def equivalence(mean, error, margin=MARGIN):
-    """(p that it is inside ±margin by two one-sided tests, p that it is outside), for a difference and its error.
+def equivalence(mean, error, margin=MARGIN, df=np.inf):
+    """(p that it is inside ±margin by two one-sided tests, p that it is outside), for a difference, its error and df.
 
     The first is small when the difference is surely inside, the second when it is surely outside.
     Source: Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 1987.
@@ -131,7 +141,7 @@ def equivalence(mean, error, margin=MARGIN):
     if error == 0:
         return (0.0, 1.0) if room > 0 else (1.0, float(room == 0))
     # The nearer bound gives the larger of the two one-sided p-values.
-    return float(norm.sf(room / error)), float(min(1, 2 * norm.sf(-room / error)))
+    return float(t.sf(room / error, df)), float(min(1, 2 * t.sf(-room / error, df)))
 
 
 def compare(metric, pairs, measured):
@@ -145,11 +155,11 @@ def compare(metric, pairs, measured):
     rows, blind = [], {}
     for pair in pairs:
         found = over_runs(metric, measured, pair.attack, pair.against)
-        difference, outside = found.pop("mean"), None
+        difference, df, outside = found.pop("mean"), found.pop("df"), None
         if pair.judged == EQUIVALENCE:
-            p, outside = equivalence(difference, found["error"])
+            p, outside = equivalence(difference, found["error"], df=df)
         else:
-            p = two_sided(difference, found["error"])
+            p = two_sided(difference, found["error"], df)
         if pair.needs_signal and pair.against not in blind:
             blind[pair.against] = sees_nothing(metric, measured, pair.against)
         per_seed = found["per_seed"]

@@ -6,8 +6,8 @@ import pandas as pd
 from attacks import nr, sr
 from attacks.attack import REFERENCE
 from attacks.rmia import POPULATION
+from common.intervals import t_interval
 from evaluation import differences
-from evaluation.best import t_interval
 from evaluation.figures import BARS, SR_CURVE
 from evaluation.names import short
 from models import protocol

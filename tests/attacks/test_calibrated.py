@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from attacks import classifiers
+from attacks import classifiers, mr, nr, sr
+from attacks.attack import Context
 from attacks.games import Side
 from attacks.learned import CALIBRATED, CONFIDENCE, features
 from attacks.learners import Rows, learn
@@ -106,3 +107,11 @@ def test_null_models_give_a_half_and_swapped_labels_mirror_the_roc():
     found, swapped = attack(made, ["logistic"]), attack(made, ["logistic"], swap=True)
     for key in found:
         assert auc(swapped[key].target, member) == pytest.approx(1 - auc(found[key].target, member), abs=1e-4)
+
+
+def test_results_of_an_earlier_definition_are_out_of_date():
+    """`calibrated` once drew fewer references in shared pools; what it had found then must not count as current."""
+    for attack in (nr.ATTACKS["calibrated"], sr.ATTACKS["calibrated"], mr.attack_of("all, calibrated with the original")):
+        assert attack.inputs({}, Context(0))["edition"] == 2
+    for attack in (nr.ATTACKS["calibrated_all"], nr.ATTACKS["RMIA"], mr.attack_of("all, confidence with the original")):
+        assert "edition" not in attack.inputs({}, Context(0))

@@ -102,6 +102,20 @@ def test_drawn_references_have_the_shadow_games_numbers_and_each_is_as_likely():
     assert (drawn != draw_references(usable, counts, seed=4)).any()
 
 
+def test_what_is_drawn_follows_the_shadow_game_where_points_have_unequal_numbers():
+    """Shared pools: a target's point is outside each of eight shadows with chance ½, a shadow's each of seven."""
+    rng = np.random.default_rng(5)
+    usable = rng.random((4000, 8)) < 0.5
+    usable, counts = usable[usable.any(1)], np.maximum(1, rng.binomial(7, 0.5, 4000))
+    drawn = draw_references(usable, counts, seed=3).sum(1)
+    assert not (drawn > usable.sum(1)).any()
+    shares = [np.bincount(some, minlength=9) / len(some) for some in (drawn, counts)]
+    np.testing.assert_allclose(*shares, atol=0.025)
+    assert drawn.mean() == pytest.approx(counts.mean(), abs=0.05)
+    few, many = (drawn[usable.sum(1) == own] for own in (3, 6))
+    assert few.mean() < many.mean()
+
+
 def test_a_point_with_fewer_references_keeps_all_of_them():
     usable = np.array([[True, False, True], [False, True, False]])
     np.testing.assert_array_equal(draw_references(usable, [3], seed=0), usable)

@@ -97,7 +97,7 @@ def test_equal_knowledge_meets_on_the_models_that_are_given():
     reference = of["both, without the original", f"best {REFERENCE} attack without the original"]
     assert keys[reference.attack] == ("MR", "both", "joint_LiRA_online (Bayes) without the original")
     assert keys[reference.against] == ("NR", "pruning_0.6", "calibrated")
-    assert keys[of["pruning_0.6", f"best {NONE} attack"].attack] == ("SR", "pruning_0.6", "ratio")
+    assert not any(attack == f"best {NONE} attack" for _, attack in of)  # SR lacks the loss that NR has
     assert keys[of["pruning_0.6", f"best {FITTED} attack"].attack] == ("SR", "pruning_0.6", "confidence")
     assert [(pair.claim, pair.attack[0], pair.against[0]) for pair in chosen.pairs if pair.judged == BEST] == [
         ("C2", "SR", "NR"), ("C3", "MR", "SR")]

@@ -43,7 +43,7 @@ def test_the_readmes_figure_has_the_best_of_each_setting_and_a_line_at_rmia(root
     for setting, words in ROWS.items():
         rate = best[setting]["auc"]
         low, high = (100 * end for end in rate["over_seeds"])
-        assert f"{words}:" in shown
+        assert words in shown
         assert f"{100 * rate['mean']:.1f} [{low:.1f}, {high:.1f}]" in shown
     assert f"dashed: RMIA on the original, {100 * best['RMIA']['auc']['mean']:.1f}; chance is 50" in shown
     assert f"{len(best['RMIA']['auc']['per_seed'])} targets" in "".join(shown)
@@ -52,7 +52,7 @@ def test_the_readmes_figure_has_the_best_of_each_setting_and_a_line_at_rmia(root
 def test_the_other_has_every_setting_sound_and_released(root, drawn):
     shown = texts(drawn / "released.svg")
     assert [text for text in shown if text.startswith(("sound, ", "released, "))] == [
-        f"{how}, {words}:" for words in SETTINGS.values() for how in ("sound", "released")]
+        f"{how}, {words}" for words in SETTINGS.values() for how in ("sound", "released")]
     alone = [auc(root / "results" / "reference" / committed.RELEASED, seed, "original", "NR", "RMIA")
              for seed in range(3)]
     assert f"dashed: RMIA on the original, {100 * sum(alone) / 3:.1f}; grey line: chance" in shown

@@ -1,13 +1,15 @@
-"""attacks/comparisons.py against hand values, plain computations and simulation."""
+"""evaluation/comparisons.py against hand values, plain computations and simulation."""
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import norm, t
 
 from common import intervals, metrics
 from evaluation.comparisons import (
     EQUIVALENCE,
     EVERY_NR,
     PICTURES,
+    SUPPORTED,
+    UNDECIDED,
     Pair,
     combine,
     compare,
@@ -19,6 +21,7 @@ from evaluation.comparisons import (
     over_runs,
     parts,
     sees_nothing,
+    shared_error,
     strictest,
 )
 
@@ -80,8 +83,27 @@ def test_runs_that_share_pictures_are_no_new_evidence_of_these():
         assert over_runs("auc", [same] * 4, A, against)["error"] == pytest.approx(alone["error"])
         assert over_runs("auc", [same, apart], A, against)["error"] == pytest.approx(alone["error"] / 2**0.5)
         assert over_runs("auc", [same] * 4, A, against)["mean"] == alone["mean"]
+    assert over_runs("auc", [same] * 4, A, B)["df"] == np.inf  # without spread the points' interval is the wider
     turned = {**measure("auc", {A: scores[A]}, ~member, [A], 0), PICTURES: same[PICTURES][::-1]}  # luck cancels
-    assert over_runs("auc", [same, turned], A)["error"] < 0.2 * over_runs("auc", [run], A)["error"]
+    assert over_runs("auc", [{**one, PICTURES: same[PICTURES]} for one in (run, turned)], A)["df"] == 1  # their spread
+    assert shared_error([(one[A], (0, 0)) for one in (same, turned)], [same[PICTURES], turned[PICTURES]]) < (
+        0.2 * over_runs("auc", [run], A)["error"])
+
+
+@pytest.mark.parametrize("metric", ["auc", "tpr"])
+def test_targets_that_differ_are_judged_by_their_spread(metric):
+    """Interval, p and verdict are Student's where that interval is the wider, for TPR too."""
+    runs = []
+    for seed, strength in enumerate((3.2, 2.0, 2.1)):
+        scores, member = drawn(seed, {A: strength, B: 2.0})
+        runs.append({**measure(metric, scores, member, [A, B], seed, 200),
+                     PICTURES: (np.flatnonzero(member), np.flatnonzero(~member))})
+    apart = [{key: value for key, value in run.items() if key != PICTURES} for run in runs]
+    (shared,), (alone,) = (compare(metric, [Pair("C2", "v", EVERY_NR, A, B)], some) for some in (runs, apart))
+    mean, error = np.mean(shared["per_seed"]), np.std(shared["per_seed"], ddof=1) / np.sqrt(3)
+    assert shared["interval"] == pytest.approx(t.interval(0.95, 2, mean, error))
+    assert shared["p"] == pytest.approx(2 * t.sf(mean / error, 2)) and shared["verdict"] == UNDECIDED
+    assert alone["verdict"] == SUPPORTED and alone["difference"] == shared["difference"]
 
 
 def test_seeds_are_combined_as_means_of_differences_and_variances():
