@@ -113,5 +113,6 @@ def test_results_of_an_earlier_definition_are_out_of_date():
     """`calibrated` once drew fewer references in shared pools; what it had found then must not count as current."""
     for attack in (nr.ATTACKS["calibrated"], sr.ATTACKS["calibrated"], mr.attack_of("all, calibrated with the original")):
         assert attack.inputs({}, Context(0))["edition"] == 2
-    for attack in (nr.ATTACKS["calibrated_all"], nr.ATTACKS["RMIA"], mr.attack_of("all, confidence with the original")):
+    others = nr.ATTACKS["calibrated_all"], nr.ATTACKS["RMIA"], mr.attack_of("all, confidence with the original")
+    for attack in others:
         assert "edition" not in attack.inputs({}, Context(0))
