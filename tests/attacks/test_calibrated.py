@@ -111,7 +111,8 @@ def test_null_models_give_a_half_and_swapped_labels_mirror_the_roc():
 
 def test_results_of_an_earlier_definition_are_out_of_date():
     """`calibrated` once drew fewer references in shared pools; what it had found then must not count as current."""
-    for attack in (nr.ATTACKS["calibrated"], sr.ATTACKS["calibrated"], mr.attack_of("all, calibrated with the original")):
+    redefined = nr.ATTACKS["calibrated"], sr.ATTACKS["calibrated"], mr.attack_of("all, calibrated with the original")
+    for attack in redefined:
         assert attack.inputs({}, Context(0))["edition"] == 2
     others = nr.ATTACKS["calibrated_all"], nr.ATTACKS["RMIA"], mr.attack_of("all, confidence with the original")
     for attack in others:
