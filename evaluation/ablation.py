@@ -196,9 +196,9 @@ def main(argv=None):
         rows += measure(pairs, choice, versions, INTERPOLATED in _choices(choice, ablation))
     for name, pairs in retrained.items():
         rows += compare_retrained(name, pairs, ablation)
-    first = runs[0]
+    first, others = runs[0], [other for pairs in retrained.values() for _, other in pairs]
     write_json(first.layout.result(ORIGINAL, "ablation.json"),
-               {"format": FORMAT, "data": first.settings.data_label, "results": evidence.results_digest(first),
+               {"format": FORMAT, "data": first.settings.data_label, "runs": evidence.origins([*runs, *others]),
                 "rows": rows})
     made = table(first)
     write(made, first.layout.tables)

@@ -23,9 +23,9 @@ from evaluation.evidence import (
     check_together,
     common_keys,
     mention_samia,
+    origins,
     read_judged,
     read_some,
-    results_digest,
 )
 from evaluation.names import label
 from evaluation.writing import screen, write
@@ -34,7 +34,7 @@ from models.arguments import parser
 from models.compression import paper_versions
 from models.record import say_at_chance
 
-FORMAT = 3  # earlier ones lack the attacker's best, or what attacks find beyond controls
+FORMAT = 4  # earlier ones lack the attacker's best, what attacks find beyond controls, or where their runs lie
 
 
 # Judging.
@@ -63,19 +63,19 @@ def judge_runs(evidence):
     if all(resolvable("tpr_1", int((~one.member).sum())) for one in evidence):  # to look at where few are scored
         summed = {**measured, "tpr_1": chosen.measured("tpr_1", evidence)}
     expected = expected_parts(first.run)
-    return {"format": FORMAT, "runs": [origin(one) for one in evidence],
+    places = origins([one.run for one in evidence])
+    return {"format": FORMAT, "runs": [{**origin(one), **place} for one, place in zip(evidence, places, strict=True)],
             "best": digits(best.summary(chosen, evidence, summed)), "comparisons": comparisons,
             "verdicts": {claim: overall(claim, comparisons, expected)
                          for claim in sorted({pair.claim for pair in pairs})}}
 
 
 def origin(one):
-    """What claims.json says of a run: where its numbers come from, and which result files they were judged on."""
+    """What claims.json says of a run: where its numbers come from."""
     settings = one.run.settings
     return {"seed": settings.seed, "name": one.run.name, "split": one.run.split.digest,
             "data": settings.data_label, "protocol": settings.protocol, "pools": settings.pools,
-            "members": int(one.member.sum()), "non_members": int((~one.member).sum()),
-            "results": results_digest(one.run)}
+            "members": int(one.member.sum()), "non_members": int((~one.member).sum())}
 
 
 def digits(value):
@@ -133,10 +133,13 @@ def effect(found):
 
 # Files.
 
-def judged(run):
-    """The values of claims.json; None where there is none, or its run's results have changed since."""
-    return read_judged(run, "claims.json", "evaluation.claims",
-                       lambda saved: saved.get("format") == FORMAT and saved["runs"][0]["results"])
+def judged(*runs):
+    """The values of claims.json in the first run; None where there is none, or one of its runs' results have changed.
+
+    Others are opened as far as they are not named here.
+    """
+    return read_judged(runs, "claims.json", "evaluation.claims",
+                       lambda saved: saved.get("format") == FORMAT and saved["runs"])
 
 
 def judge_and_save(runs):

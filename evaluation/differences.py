@@ -14,7 +14,7 @@ from evaluation.tables import RATES
 from evaluation.writing import Table, flat
 from models import protocol
 
-FORMAT = 5  # of ablation.json; earlier ones measured choices that were less like the released code
+FORMAT = 6  # of ablation.json; earlier ones measured choices less like the released code, or do not name their runs
 NR_ATTACKS = ("SAMIA", "metric_based_2", "train_based_2 (RF)", "RMIA", "RMIA (population)")
 SR_ATTACKS = ("SR2 (LR)", "SR2 (RF)")
 SHOWN = ("acc", "auc", "tpr")
@@ -108,8 +108,8 @@ def _decided(results):
 
 def table(run):
     """The ablation's Table from ablation.json, or None where the run has none of its present results."""
-    saved = read_judged(run, "ablation.json", "evaluation.ablation",
-                        lambda saved: saved.get("format") == FORMAT and saved["results"])
+    saved = read_judged([run], "ablation.json", "evaluation.ablation",
+                        lambda saved: saved.get("format") == FORMAT and saved["runs"])
     if saved is None:
         return None
     frame = pd.DataFrame([_flat(row) for row in saved["rows"]])

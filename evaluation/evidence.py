@@ -1,9 +1,11 @@
 """What runs' attacks found: every result that holds, its scores, and whether runs differ in nothing but the seed."""
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from attacks.inputs import identities
 from attacks.results import Results
 from attacks.saved import multi_or_none, read_results
 from common.errors import CompLeakError, UsageError
@@ -174,25 +176,50 @@ def common_keys(evidence):
     return [key for key in everything if key not in lacking]
 
 
+def origins(runs):
+    """For a file of what is judged on runs: where each lies, as seen from the first, and what its results were."""
+    first = runs[0].layout.run_dir
+    return [{"folder": os.path.relpath(run.layout.run_dir, first), "results": results_digest(run)} for run in runs]
+
+
 def results_digest(run):
-    """Names the result files of a run, to see whether something was judged on them."""
-    paths = [(version, name, run.layout.result(version, name)) for version in run.versions()
-             for name in ("NR.json", "SR.json", "MR.json")]
-    return digest(*(part for version, name, path in paths if path.exists()
-                    for part in (f"{version} {name}", path.read_bytes())))
+    """Names a run's protocol, the answers of its models and its result files, to see whether judgements on them hold.
 
-
-def read_judged(run, name, module, results_of):
-    """The values of a file that was judged on a run's results, or None where there is none or the results changed.
-
-    results_of: values → the `results_digest` that they were judged on, something false for another format.
+    Answers count beside the files: a result file stays as it is when they change.
     """
-    path, made_by = run.layout.result(ORIGINAL, name), hints.module(run.layout, module)
+    found = [run.settings.protocol]
+    for version in run.versions():
+        try:
+            found.append(identities(run, version))
+        except CompLeakError:  # no result holds that was made from them
+            found.append(None)
+        paths = [run.layout.result(version, name) for name in ("NR.json", "SR.json", "MR.json")]
+        found += [part for path in paths if path.exists() for part in (f"{version} {path.name}", path.read_bytes())]
+    return digest(*found)
+
+
+def read_judged(runs, name, module, origins_of):
+    """The values of a file that was judged on runs and lies in the first, or None where the results of one changed.
+
+    runs: the first, and others that are open already; origins_of: values → their `origins`, none for another format.
+    """
+    layout = runs[0].layout
+    path, made_by = layout.result(ORIGINAL, name), hints.module(layout, module)
     if not path.exists():
         return None
     with hints.mending(made_by):
         saved = read_json(path)
-    if results_of(saved) != results_digest(run):
+    now = {one["folder"]: one["results"] for one in origins(runs)}
+    was = origins_of(saved)
+    if not was or any(one["results"] != (now.get(one["folder"]) or _digest_at(layout, one["folder"])) for one in was):
         print(f"{path} was made from other results than are there now: run {made_by}")
         return None
     return saved
+
+
+def _digest_at(layout, folder):
+    """The `results_digest` of the run in a folder beside this one, None without one."""
+    try:
+        return results_digest(Run(replace(layout, run_dir=Path(os.path.normpath(Path(layout.run_dir) / folder)))))
+    except CompLeakError:
+        return None

@@ -148,7 +148,7 @@ def page(runs, data_dir=None):
     folder = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(loader=folder, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.tests["number"] = lambda cell: re.fullmatch(NUMBER, str(cell)) is not None
-    evidence, judged = list(map(read, runs)), claims.judged(runs[0])
+    evidence, judged = list(map(read, runs)), claims.judged(*runs)
     return environment.get_template("report.html").render(
         title=f"CompLeak: {figures.where_from(*runs)}", answer=first_screen(evidence, judged),
         sections=sections(evidence, judged, data_dir), written=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"))

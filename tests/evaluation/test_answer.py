@@ -4,14 +4,15 @@ import copy
 import pandas as pd
 import pytest
 
-from common.files import write_json
+from common.files import read_json, write_json
 from common.metrics import auc
 from common.paths import ORIGINAL, Version
 from evaluation import answer, best, claims, differences, report, report_parts
 from evaluation.claim_pairs import CLAIMS
 from evaluation.comparisons import BEST
-from evaluation.evidence import read_some, results_digest
+from evaluation.evidence import origins, read_some
 from evaluation.names import ROWS, SETTINGS
+from models.run import Run
 
 SOME = (ORIGINAL, Version("pruning", "0.9"), Version("clustering", "4"))
 
@@ -89,7 +90,7 @@ def test_without_claims_the_first_screen_says_what_to_run(tmp_path, scored_run):
     assert "not judged yet: run python -m evaluation.claims" in text
 
 
-def test_of_the_protocol_what_moved_is_shown_and_the_rest_is_one_folded_line_a_choice(judged):
+def test_of_the_protocol_what_moved_is_shown_and_the_rest_is_one_folded_line_a_choice(judged, edit_json):
     run = judged[0][0]
     still = {"sound": 0.6, "changed": 0.6, "difference": 0.0, "interval": [0.0, 0.0], "per_seed": [0.0]}
     moved = {**still, "changed": 0.7, "difference": 0.1, "interval": [0.05, 0.15], "per_seed": [0.1]}
@@ -98,7 +99,7 @@ def test_of_the_protocol_what_moved_is_shown_and_the_rest_is_one_folded_line_a_c
             for choice, attack, auc in (("int8_shadow", "SR2 (LR)", still), ("augmented_members", "SR2 (RF)", moved),
                                         ("augmented_members", "SR2 (LR)", still))]
     write_json(run.layout.result(ORIGINAL, "ablation.json"), {
-        "format": differences.FORMAT, "results": results_digest(run), "data": "made up", "rows": rows})
+        "format": differences.FORMAT, "runs": origins([run]), "data": "made up", "rows": rows})
     (caption, frame, folded), (_, rest, away) = report_parts.ablation(run)["tables"]
     assert caption.startswith("augmented_members") and not folded and away
     assert frame["attack"].tolist() == ["SR2 RF, original + pruned 90%"]
@@ -108,3 +109,7 @@ def test_of_the_protocol_what_moved_is_shown_and_the_rest_is_one_folded_line_a_c
         [["int8_shadow", "1", "SR2 LR, original + pruned 90%"], ["augmented_members", "1",
          "SR2 LR, original + pruned 90%"]], columns=rest.columns))
     assert "What the protocol is worth" in report.page([run])
+    saved = read_json(run.path)
+    edit_json(run.path, run={**saved["run"], "protocol": "int8_shadow"})
+    assert report_parts.ablation(Run(run.layout)) is None
+    write_json(run.path, saved)

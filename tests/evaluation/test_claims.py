@@ -2,6 +2,7 @@
 import contextlib
 import io
 import json
+import shutil
 from itertools import product
 
 import numpy as np
@@ -12,7 +13,7 @@ from attacks import mr
 from attacks.attack import Options
 from attacks.groups import groups_of, paper_groups
 from common.errors import CompLeakError, UsageError
-from common.files import write_json
+from common.files import read_json, write_json
 from common.metrics import auc
 from common.paths import ORIGINAL, Layout, Version
 from common.seeds import derive_seed
@@ -114,7 +115,7 @@ def test_planted_strengths_decide_every_claim(two_seeds):
         assert {way: words["auc"] for way, words in verdicts[claim]["judged"].items()} == {
             "same family": "supported", "every NR attack": "contradicted"}
         assert verdicts[claim]["verdict"] == "contradicted" and "against RMIA on" in verdicts[claim]["text"]
-    assert [run["seed"] for run in saved["runs"]] == [3, 4] and saved["format"] == 3
+    assert [run["seed"] for run in saved["runs"]] == [3, 4] and saved["format"] == claims.FORMAT
     needed = {"claim", "version", "judged", "metric", "attack", "against", "difference", "interval", "p", "p_holm",
               "verdict", "per_seed", "spread"}
     assert all(needed <= row.keys() and len(row["per_seed"]) == 2 for row in saved["comparisons"])
@@ -201,6 +202,23 @@ def test_nothing_is_judged_without_claims_and_after_results_have_changed(make_ru
     path.write_text(path.read_text() + " ")
     assert claims.judged(run) is None
     assert "run python -m evaluation.claims --dataset_name digits" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_claims_outlive_neither_protocol_nor_answers_of_any_of_their_runs(make_run, made_up, tmp_path, which):
+    few = [ORIGINAL, Version("pruning", "0.9")]
+    run_main(*(make_run(tmp_path / "runs" / str(seed), seed, versions=few, non_members=300) for seed in (0, 1)))
+    shutil.move(tmp_path / "runs", tmp_path / "elsewhere")
+    first, changed = (Run(Layout(tmp_path / "elsewhere" / str(seed), "digits", "resnet18")) for seed in (0, which))
+    assert claims.judged(Run(first.layout))
+    saved = read_json(changed.path)
+    write_json(changed.path, {**saved, "run": {**saved["run"], "protocol": "augmented_members"}})
+    assert claims.judged(Run(first.layout)) is None
+    write_json(changed.path, saved)
+    assert claims.judged(first)
+    made_up.answers(changed.layout, few[1], changed.split.target, changed.split,
+                    np.zeros(changed.split.n, int), 0.0, 2, np.random.default_rng(5), moved=False)
+    assert claims.judged(Run(first.layout)) is None
 
 
 def test_missing_pieces_are_left_out_with_their_command(make_run, tmp_path, capsys):
