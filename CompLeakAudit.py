@@ -58,7 +58,7 @@ def judge(run):
     saved = claims.judge_and_save([run])
     if saved["verdicts"]:
         print("claims: " + ", ".join(f"{claim} {found['verdict']}" for claim, found in saved["verdicts"].items()))
-    text = answer.sentence(saved)
+    text = f"{answer.sentence(saved)} {answer.asked(saved)}"
     if not run.split.shadows:
         version = run.versions()[0]
         found = read_result(run, "NR", version)["attacks"][ALONE]

@@ -2,16 +2,28 @@
 from common.metrics import LOW_FPR
 from data.splits import DISJOINT
 from evaluation.claim_pairs import CLAIMS
-from evaluation.claims_table import best_block, lines
-from evaluation.comparisons import CHANCE, CONTRADICTED, EQUIVALENCE, EVERY_NR, SUPPORTED, UNDECIDED
+from evaluation.claims_table import asked_of, best_block, lines
+from evaluation.comparisons import (
+    BEST,
+    CHANCE,
+    CONTRADICTED,
+    EQUIVALENCE,
+    EVERY_NR,
+    SAME_FAMILY,
+    SAME_KNOWLEDGE,
+    SUPPORTED,
+    UNDECIDED,
+)
 from evaluation.drawing import Row, draw_answer
-from evaluation.names import ROWS, SETTINGS, TUNED, key_of, short
+from evaluation.names import ROWS, SETTINGS, TUNED, key_of, runs_in_words, short
 from evaluation.writing import with_interval
 from models import protocol
 
 SIGNS = {SUPPORTED: "✓", CONTRADICTED: "✗", UNDECIDED: "?"}
 LINE = "RMIA on the original"
 NARROW = {("C1", EVERY_NR): "heavily", ("C1", EQUIVALENCE): "lightly"}
+WAYS = {SAME_FAMILY: "than the same attack on fewer", EVERY_NR: "than any on one model",
+        SAME_KNOWLEDGE: "with equal knowledge", BEST: "by the attacker's best"}
 STEPS = {"published - original": "everything published with it",
          "published - fine-tuned": "compressing rather than only fine-tuning"}
 
@@ -67,8 +79,8 @@ def note(runs):
 
 
 def sentence(saved):
-    """The answer in words: the attacker's best on one model, what more versions add, and how they were asked."""
-    best, asked = saved["best"], saved["runs"][0]["protocol"]
+    """The answer in words: the attacker's best on one model, and what more versions add."""
+    best = saved["best"]
     if not best:
         return "The attacker's best is not known: no attack has scores on a shadow, which would choose it."
     has = next((name for name in ROWS if name in best), None)
@@ -81,11 +93,19 @@ def sentence(saved):
     text = "; ".join(parts) + "."
     if rate and interval_of(rate)[0] <= CHANCE["auc"]:
         text += " That does not stand out from a coin's 50%."
-    if saved["runs"][0].get("pools", DISJOINT) != DISJOINT:
-        text += " Pools: shared, every model drew its members from the same pictures."
-    if asked == protocol.SOUND:
-        return text + " Protocol: sound, members and non-members are asked alike."
-    return f"{text} Protocol: {asked}, choices of the authors' released code that move the numbers."
+    return text
+
+
+def asked(saved):
+    """How models drew their members and were asked, in words."""
+    first = saved["runs"][0]
+    text = ("Pools: shared, every model drew its members from the same pictures. "
+            if first.get("pools", DISJOINT) != DISJOINT else "")
+    if first["protocol"] is None:
+        return text + "How members and non-members were asked is not known here: ask them alike."
+    if first["protocol"] == protocol.SOUND:
+        return text + "Protocol: sound, members and non-members are asked alike."
+    return f"{text}Protocol: {asked_of(first)}, choices of the authors' released code that move the numbers."
 
 
 def _step(rate):
@@ -108,28 +128,28 @@ def claims(saved):
     tables: {caption: frame of text}.
     """
     found = []
-    tables = {f"AUC, in points; {_count(saved)}": lines(saved, "auc"),
-              f"TPR at {100 * LOW_FPR:g}% FPR, in points; {_count(saved)}": lines(saved, "tpr")}
+    tables = {f"AUC, in points; {runs_in_words(saved['runs'])}": lines(saved, "auc"),
+              f"TPR at {100 * LOW_FPR:g}% FPR, in points; {runs_in_words(saved['runs'])}": lines(saved, "tpr")}
     for claim, judged in saved["verdicts"].items():
         ways = [(CLAIMS[claim].ways[way], words["auc"], SIGNS[words["auc"]], words.get("tpr"))
                 for way, words in judged["judged"].items()]
-        signs = {way: SIGNS[words["auc"]] for way, words in judged["judged"].items()}
-        narrow = [f"{NARROW.get((claim, way), way)} {signs.get(way, 'not there')}" for way in CLAIMS[claim].ways]
         mine = {caption: _narrow(frame[frame["claim"] == claim]) for caption, frame in tables.items() if len(frame)}
         found.append({"name": claim, "words": CLAIMS[claim].words, "verdict": judged["verdict"],
-                      "sign": SIGNS[judged["verdict"]], "ways": ways, "narrow": ", ".join(narrow),
+                      "sign": SIGNS[judged["verdict"]], "ways": ways,
+                      "narrow": in_brief(claim, judged["judged"], SIGNS),
                       "tables": {caption: frame for caption, frame in mine.items() if len(frame)}})
     return found
 
 
+def in_brief(claim, judged, words):
+    """"heavily ✓, lightly ?": a claim's ways of judging it; judged: {way: {"auc": verdict}}, words: {verdict: shown}."""
+    found = {way: words[judged[way]["auc"]] if way in judged else "not judged" for way in CLAIMS[claim].ways}
+    return ", ".join(f"{NARROW.get((claim, way)) or WAYS[way]} {word}" for way, word in found.items())
+
+
 def best(saved):
     """{caption: frame of text}: what each seed's shadow chose, its rates, and what attacks find beyond controls."""
-    return {f"{caption}; {_count(saved)}": frame for caption, frame in best_block(saved).items()}
-
-
-def _count(saved):
-    seeds = [run.get("name", str(run["seed"])) for run in saved["runs"]]
-    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}"
+    return {f"{caption}; {runs_in_words(saved['runs'])}": frame for caption, frame in best_block(saved).items()}
 
 
 def _narrow(frame):

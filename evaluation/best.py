@@ -20,6 +20,7 @@ from evaluation.writing import bounds, with_interval
 BEYOND = (sr.AGGREGATED, *equals.KNOWLEDGE)  # of SR, what is compared with itself on a control
 LINE = "NR", str(ORIGINAL), "RMIA"  # what the best is shown against
 BEST_ATTACK = "best attack"
+LEVELS = FITTED, REFERENCE  # of knowledge, at which SR and MR are compared with NR
 # What an attacker has: the original alone, all that is published with it, the original and fine-tuned versions instead.
 ORIGINAL_ALONE, PUBLISHED, TUNED = (("NR", str(ORIGINAL), BEST_ATTACK), (ANY, ANY, BEST_ATTACK),
                                     (ANY, "fine-tuned", BEST_ATTACK))
@@ -81,7 +82,7 @@ def _of_equal_knowledge(known, groups):
     Not without a shadow: there SR has but the change of the loss, which holds nothing of the loss itself, so what it
     lacked against one model's loss would be no loss by a second model.
     """
-    for level in (FITTED, REFERENCE):
+    for level in LEVELS:
         mine, name = [key for key in known if attack_of(key).knowledge == level], f"best {level} attack"
         for version in dict.fromkeys(model for setting, model, _ in mine if setting == "SR"):
             pair = Pair("C2", version, SAME_KNOWLEDGE, ("SR", version, name), ("NR", f"original or {version}", name))

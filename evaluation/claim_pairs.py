@@ -5,6 +5,7 @@ from attacks import equals, mr, nr, sr
 from attacks.groups import groups_of, paper_groups
 from attacks.mr import AGGREGATED
 from common.paths import ORIGINAL
+from evaluation.best import LEVELS
 from evaluation.comparisons import BEST, EQUIVALENCE, EVERY_NR, MARGIN, SAME_FAMILY, SAME_KNOWLEDGE, Pair
 from evaluation.names import is_control
 from models import compression
@@ -43,7 +44,7 @@ def expected_parts(run):
     compressed = len([version for version in run.wanted()[1:] if not compression.is_control(version)])
     groups, named = _groups(run), set(map(str, run.wanted()))
     families = [attack for attack in sr.ATTACKS.values() if attack.family]
-    levels = {setting: len({attack.knowledge for attack in attacks}) for setting, attacks in (
+    levels = {setting: len({attack.knowledge for attack in attacks} & {*LEVELS}) for setting, attacks in (
         ("SR", sr.ATTACKS.values()), ("MR", [mr.attack_of(f"any, {row}") for row in mr.ROWS]))}
     return {("C1", EVERY_NR): len(named & {*HEAVY}), ("C1", EQUIVALENCE): len(named & {*LIGHT}),
             ("C2", SAME_FAMILY): len(families) * compressed, ("C2", EVERY_NR): compressed,

@@ -27,7 +27,7 @@ from evaluation.evidence import (
     read_judged,
     read_some,
 )
-from evaluation.names import label
+from evaluation.names import label, short
 from evaluation.writing import screen, write
 from models import hints
 from models.arguments import parser
@@ -74,7 +74,8 @@ def origin(one):
     """What claims.json says of a run: where its numbers come from."""
     settings = one.run.settings
     return {"seed": settings.seed, "name": one.run.name, "split": one.run.split.digest,
-            "data": settings.data_label, "protocol": settings.protocol, "pools": settings.pools,
+            "data": settings.data_label, "pools": settings.pools,
+            "protocol": None if one.run.layout.is_own else settings.protocol,  # of models made elsewhere: not known
             "members": int(one.member.sum()), "non_members": int((~one.member).sum())}
 
 
@@ -127,7 +128,7 @@ def effect(found):
     """The range of the parts' hardest comparisons in words, in points of AUC."""
     worst = sorted((hardest(part) for part in found), key=lambda row: row["difference"])
     ends = [f"{100 * row['difference']:+z.1f}" for row in (worst[0], worst[-1])]
-    against = dict.fromkeys(row["against"] for row in (worst[0], worst[-1]))
+    against = dict.fromkeys(short(row["against"]) for row in (worst[0], worst[-1]))
     return f"{' to '.join(dict.fromkeys(ends))} points of AUC against {' and '.join(against)}"
 
 
@@ -145,11 +146,11 @@ def judged(*runs):
 def judge_and_save(runs):
     """Write claims.json and its table beside the first of some runs; returns the values. Errors as `judge_runs`."""
     evidence, layout = [read_some(run) for run in runs], runs[0].layout
-    for one in evidence:
-        mention_samia(one)
     saved = judge_runs(evidence)
     write_json(layout.result(ORIGINAL, "claims.json"), saved)
     write(table_of(saved), layout.tables)
+    for one in evidence:
+        mention_samia(one)
     return saved
 
 
@@ -159,6 +160,7 @@ def main(argv=None):
     saved, layout = judge_and_save(runs), runs[0].layout
     if saved["best"]:
         print(saved["best"]["text"])
+    print("\n".join(f"{claim} {found['verdict']}: {CLAIMS[claim].words}" for claim, found in saved["verdicts"].items()))
     for run in runs:
         say_at_chance(run, run.versions())
     brief = table_of(saved, narrow=True)

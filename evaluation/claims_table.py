@@ -15,7 +15,7 @@ from evaluation.comparisons import (
     judge,
     parts,
 )
-from evaluation.names import ROWS, short
+from evaluation.names import ROWS, runs_in_words, short
 from evaluation.writing import Table, flat, with_interval
 
 METRICS = {"auc": "AUC", "tpr": "TPR at 0.1% FPR"}
@@ -59,8 +59,11 @@ def table_of(saved, narrow=False):
     for metric in metrics:
         if len(text := lines(saved, metric)):
             blocks[f"{METRICS[metric]}, in points"] = _narrow(text) if narrow else text
-    answer = f"{saved['best']['text']}. " if saved["best"] and not narrow else ""
-    return Table("claims", answer + _caption(saved), frame(saved), blocks, f"Rules. {' '.join(RULES)}")
+    caption = _caption(saved)
+    if not narrow:
+        answer = f"{saved['best']['text']}. " if saved["best"] else ""
+        caption = " ".join([answer + caption, *(verdict["text"] for verdict in saved["verdicts"].values())])
+    return Table("claims", caption, frame(saved), blocks, f"Rules. {' '.join(RULES)}")
 
 
 def _narrow(text):
@@ -71,12 +74,16 @@ def _narrow(text):
 
 
 def _caption(saved):
-    names, first = ", ".join(run.get("name", str(run["seed"])) for run in saved["runs"]), saved["runs"][0]
+    first = saved["runs"][0]
     pools = "" if first.get("pools", DISJOINT) == DISJOINT else f", pools {first['pools']}"
-    sentences = " ".join(verdict["text"] for verdict in saved["verdicts"].values())
-    return (f"The paper's claims, judged on {len(saved['runs'])} run(s), seed {names}: {first['data']}, "
+    return (f"The paper's claims, judged on {runs_in_words(saved['runs'])}: {first['data']}, "
             f"{first['members']:,} members and {first['non_members']:,} non-members scored in each, protocol "
-            f"{first['protocol']}{pools}. {sentences}")
+            f"{asked_of(first)}{pools}.")
+
+
+def asked_of(run):
+    """The protocol of a run of claims.json in words; of models made elsewhere it is not known."""
+    return run["protocol"] or "not known"
 
 
 def best_block(saved, metrics=RATES):

@@ -13,7 +13,7 @@ from common.paths import ORIGINAL
 from evaluation import answer, claims
 from evaluation.drawing import draw_auc, draw_roc
 from evaluation.evidence import read_some
-from evaluation.names import SETTINGS, short
+from evaluation.names import SETTINGS, runs_in_words, short
 from models.arguments import parser
 
 # Named here, not picked by a result: the six attacks of the paper, forests where there are two classifiers.
@@ -42,7 +42,7 @@ def roc_panels(found, judged):
             for setting, (key, words) in answer.chosen(judged).items()}
     made = {}
     for setting, curves in panels.items():
-        if any(key in scores for key in curves.values()):
+        if any(key in scores for key in (*curves.values(), *best.get(setting, {}).values())):
             alone = {} if setting == "NR" else {ALONE: ("NR", original, "RMIA")}
             keys = {**alone, **curves, **best.get("NR", {}), **best.get(setting, {})}
             made[PANELS[setting]] = {label: scores[key] for label, key in keys.items() if key in scores}, found.member
@@ -79,11 +79,8 @@ def where_from(run, *others):
 
 
 def which(*runs):
-    """The runs in words: seed 0; seeds 0, 1; or 9 targets of seed 0, where a run's models are attacked in turn."""
-    seeds = list(dict.fromkeys(run.settings.seed for run in runs))
-    if len(runs) > len(seeds) == 1:
-        return f"{len(runs)} targets of seed {seeds[0]}"
-    return f"seed{'s' if len(runs) > 1 else ''} {', '.join(run.name for run in runs)}"
+    """Runs in words, as `names.runs_in_words`."""
+    return runs_in_words([{"seed": run.settings.seed, "name": run.name} for run in runs])
 
 
 def save(figure, path):

@@ -14,6 +14,15 @@ ROWS = {"original": "on the original alone", **SETTINGS, TUNED: "with fine-tuned
 PART = re.compile(r"[^ ,]+(?: \([^ ,]*)?")  # a word, with what stands in brackets after it
 
 
+def runs_in_words(runs):
+    """Runs of claims.json in words: seed 0; seeds 0, 1; or 9 targets of seed 0, where one run's models are attacked in
+    turn."""
+    seeds = list(dict.fromkeys(run["seed"] for run in runs))
+    if len(runs) > len(seeds) == 1:
+        return f"{len(runs)} targets of seed {seeds[0]}"
+    return f"seed{'s' if len(runs) > 1 else ''} {', '.join(run.get('name', str(run['seed'])) for run in runs)}"
+
+
 def short(words):
     """The narrow name of a version, an attack, or words that hold some of them, such as "SR2 (RF) on pruning_0.6"."""
     return PART.sub(lambda found: _short(found[0]), str(words))

@@ -20,7 +20,7 @@ from models import hints
 from models.arguments import parser
 from models.record import at_chance_lines
 
-LONG = 40  # rows from which a table of all seeds is folded away
+FEW = 4  # seeds whose values have columns of their own beside the mean
 HISTOGRAMS = ("metric_based_2", "train_based_2 (RF)", "RMIA")
 # A cell that is set as a number: "61.23", "61.2 ±1.1", "+1.2 [0.4, 2.0]", "1,234 s", "-".
 NUMBER = r"-|[+<-]?[\d.,e-]+( s)?( ±[\d.]+)?( \[[^\]]*\])?"
@@ -60,7 +60,7 @@ def first_screen(evidence, judged):
         command = hints.module(evidence[0].run.layout, "evaluation.claims")
         return {"sentences": [f"The attacker's best and the claims are not judged yet: run {command}", *nothing],
                 "claims": [], "best": [], "rules": [], "figure": None}
-    found, figure = [answer.sentence(judged), *nothing], answer.figure(judged)
+    found, figure = [answer.sentence(judged), answer.asked(judged), *nothing], answer.figure(judged)
     figure = image(*figure) if figure else None
     parts = [{**one, "tables": [block(caption, frame) for caption, frame in one["tables"].items()]}
              for one in answer.claims(judged)]
@@ -107,17 +107,22 @@ def over_seeds(evidence):
     if not rows:
         return []
     fewest = min(metrics["non_members"] for found in rows.values() for metrics in found)
-    tables = [block(heading, report_parts.seeds_table(rows, seeds, rate), len(rows) > LONG)
-              for rate, heading in RATES.items() if rate != "acc" and resolvable(rate, fewest)]
-    points = {label: [metrics["auc"] for metrics in found] for label, found in rows.items()}
-    which = figures.which(*(one.run for one in evidence))
+    main = {label: found for label, found in rows.items() if label.endswith(", original") or label.startswith("MR, ")}
+    shown = {rate: heading for rate, heading in RATES.items() if rate != "acc" and resolvable(rate, fewest)}
+    few = seeds if len(seeds) <= FEW else []
+    tables = [block(heading, report_parts.seeds_table(main, few, rate)) for rate, heading in shown.items() if main]
+    tables += [block(f"{heading}, every attack", report_parts.seeds_table(rows, seeds, rate), bool(main))
+               for rate, heading in shown.items()]
+    points = {label: [metrics["auc"] for metrics in found] for label, found in (main or rows).items()}
+    which, turns = figures.which(*(one.run for one in evidence)), len({one.run.settings.seed for one in evidence}) == 1
     picture = image(drawing.draw_seeds(points, f"AUC over {which.split(' of ')[0]}"),
-                    "AUC of each attack, one point a seed, and the mean; the numbers are in the table")
-    return [section("seeds", f"Over {which}", "Seeds", tables=tables, figures=[picture], notes=[
-        "Everything was trained, split and attacked anew for each seed; several targets of one seed are each other's "
-        "shadows, so their interval takes for independent what shares models and pictures. Spread is the standard "
-        "deviation between them; with Student's t it gives the interval of the mean. "
-        f"The sections below, but for the protocol's, are details of seed {seeds[0]}."])]
+                    "AUC of each attack, one point a seed or target, and the mean; the numbers are in the table")
+    made = ("The models of one run are attacked in turn, the others being the shadows: the interval takes for "
+            "independent what shares models and pictures. " if turns else
+            "Everything was trained, split and attacked anew for each seed. ")
+    return [section("seeds", f"Over {which}", "Targets" if turns else "Seeds", tables=tables, figures=[picture], notes=[
+        f"{made}Spread is the standard deviation between them; with Student's t it gives the interval of the mean. The "
+        f"sections below, but for the protocol's, are details of {'target' if turns else 'seed'} {seeds[0]}."])]
 
 
 def sections(evidence, judged, data_dir=None):

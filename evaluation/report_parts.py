@@ -144,12 +144,13 @@ def _with_references(attacks):
 def seeds_table(rows, seeds, rate):
     """Mean, Student's interval of it, spread (standard deviation) and each run's value in per cent: text.
 
-    rows: {label: [metrics a run]}, of `main_rows`; seeds: the runs' names; rate: "auc", "tpr" or "tpr_1".
+    rows: {label: [metrics a run]}, of `main_rows`; seeds: the runs' names, [] for no column of each; rate: "auc", "tpr",
+    "tpr_1".
     """
     lines = []
     for label, found in rows.items():
         values = [100 * metrics[rate] for metrics in found]
         low, high = t_interval(values)
         lines.append([label, f"{statistics.mean(values):.2f}", f"[{low:.2f}, {high:.2f}]",
-                      f"{statistics.stdev(values):.2f}", *(f"{value:.2f}" for value in values)])
+                      f"{statistics.stdev(values):.2f}", *(f"{value:.2f}" for value in values[:len(seeds)])])
     return pd.DataFrame(lines, columns=["attack", "mean", "t interval", "spread", *(f"seed {seed}" for seed in seeds)])

@@ -14,7 +14,7 @@ RATE = r"[\d.]+% \[[\d.]+, [\d.]+\]"
 STEP = r"(?:adds|costs|makes no difference that shows) \(?[+-]?[\d.]+ \[[+-]?[\d.]+, [+-]?[\d.]+\] points\)?"
 BEST = "The attacker's best on the original alone tells members from non-members with an AUC of"
 ONE_MODEL = BEST.replace("the original alone", "one model")
-SOUND = "Protocol: sound, members and non-members are asked alike."
+ASKED = "How members and non-members were asked is not known here: ask them alike."
 
 
 @pytest.fixture(autouse=True)
@@ -66,11 +66,12 @@ def test_the_readmes_example_runs_word_for_word(section, root, tmp_path, monkeyp
     for attack in ("RMIA", "calibrated", "SR2 (RF)", "all 2, with the original"):
         assert f"\n  {attack} " in said, attack
     answer = said.splitlines()[-1]
-    found = re.fullmatch(rf"{BEST} ({RATE}); everything published with it {STEP}\. {SOUND}", answer)
+    found = re.fullmatch(rf"{BEST} ({RATE}); everything published with it {STEP}\. {ASKED}", answer)
     assert found and 55 < float(found[1].split("%")[0]) < 95, answer
     assert "claims: C2 " in said and "python " not in said, "nothing is left to be run"
     folder = tmp_path / "runs" / "audit" / "results" / "own_model"
-    assert answer in html.unescape((folder / "report.html").read_text(encoding="utf-8"))
+    page = html.unescape((folder / "report.html").read_text(encoding="utf-8"))
+    assert answer.removesuffix(f" {ASKED}") in page and ASKED in page
 
 
 def test_the_readme_and_the_help_say_what_the_arrays_are(section, capsys):
@@ -99,7 +100,7 @@ def test_what_is_finished_is_not_repeated(tmp_path, capsys, monkeypatch):
 
 def test_models_that_know_nothing_of_their_members_have_nothing_to_find(tmp_path, capsys):
     said = audited(capsys, write(tmp_path / "outputs", leak=0.0), tmp_path / "audit")
-    assert re.fullmatch(rf"{ONE_MODEL} {RATE}\. That does not stand out from a coin's 50%\. {SOUND}", said[-1])
+    assert re.fullmatch(rf"{ONE_MODEL} {RATE}\. That does not stand out from a coin's 50%\. {ASKED}", said[-1])
     assert said[-2].endswith("MB)") and not [line for line in said if "SR" in line.split()[:1] or "MR" in line]
 
 
@@ -117,7 +118,7 @@ def test_without_a_shadow_one_attack_that_is_named_beforehand_answers(tmp_path, 
 
 def test_without_the_original_each_version_is_attacked_alone(tmp_path, capsys):
     said = audited(capsys, write(tmp_path / "outputs", ("int4", "distilled")), tmp_path / "audit")
-    assert re.fullmatch(rf"{ONE_MODEL} {RATE}\. {SOUND}", said[-1])
+    assert re.fullmatch(rf"{ONE_MODEL} {RATE}\. {ASKED}", said[-1])
     assert not [line for line in said if re.match("SR|MR|C2|C3|claims", line)]
 
 

@@ -8,6 +8,9 @@ from common.command import Parser
 from common.command import run as run_command
 from common.files import atomic, read_json
 from common.paths import ORIGINAL, Layout
+from evaluation.answer import SIGNS, in_brief
+from evaluation.best import per_cent
+from evaluation.names import ROWS
 from models.compression import paper_versions, short
 
 REFERENCE, PAGE = Path("results/reference/cifar10-jpeg-20000"), Path("results/evaluator.md")
@@ -43,10 +46,20 @@ def lines(expected):
               for group in GROUPS]
     found = [_row(expected, *one) for one in asked]
     for claim in SCRIPTS:
-        verdict = expected["claims"].get(claim, {}).get("text", NOT_REACHED) if expected else NOT_REACHED
+        judged = expected["claims"].get(claim) if expected else None
+        verdict = NOT_REACHED
+        if judged:
+            verdict = f"**{judged['verdict']}**: {in_brief(claim, judged['judged'], {word: word for word in SIGNS})}"
         found.append([claim, "verdict", "`python -m evaluation.claims`",
                       f"`{layout.result(ORIGINAL, 'claims.json')}`", verdict, "-", "-",
-                      _minutes(expected, "evaluation.claims") if verdict != NOT_REACHED else NOT_REACHED])
+                      _minutes(expected, "evaluation.claims") if judged else NOT_REACHED])
+    best = (expected or {}).get("best", {})
+    asked = [(words, best.get(has), "") for has, words in ROWS.items()]
+    asked += [(step, rates, "+") for step, rates in best.get("differences", {}).items()]
+    for words, rates, sign in asked:
+        cells = [per_cent(rates[rate], sign) if rates else NOT_REACHED for rate in ("auc", "tpr")]
+        found.append(["-", f"the attacker's best, {words}", *found[-1][2:4], *cells, "-",
+                      _minutes(expected, "evaluation.claims") if rates else NOT_REACHED])
     return found
 
 

@@ -43,11 +43,15 @@ def test_the_sentence_says_what_versions_add_and_how_they_were_asked(judged):
     assert "the original alone tells members from non-members with an AUC of 65.0% [60.0, 70.0]" in text
     assert "everything published with it adds 2.0 [1.0, 3.0] points" in text
     assert "only fine-tuning makes no difference that shows (+0.00 [-1.00, 1.00] points)" in text
-    assert "sound" in text and "stand out" not in text
+    assert "stand out" not in text
     chance, second = rate(0.51, 0.501, 0.52, [0.49, 0.53]), rate(-0.02, -0.03, -0.01)
     worse = answer.sentence(made_up(saved, "released", chance, second, second))
-    for words in ("costs 2.0 [1.0, 3.0] points", "does not stand out from a coin's 50%", "released code"):
+    for words in ("costs 2.0 [1.0, 3.0] points", "does not stand out from a coin's 50%"):
         assert words in worse
+    run = saved["runs"][0]
+    for changed, words in (({"protocol": "sound"}, "Protocol: sound"), ({"protocol": "released"}, "released code"),
+                           ({"protocol": None}, "not known here"), ({"pools": "shared"}, "Pools: shared")):
+        assert words in answer.asked({"runs": [{**run, **changed}]})
 
 
 def test_the_bests_are_found_again_by_their_names(judged):
@@ -76,9 +80,9 @@ def test_each_claim_is_a_line_with_a_sign_and_its_parts_are_folded(judged):
         sign = answer.SIGNS[found["verdict"]]
         assert f'<span class="word">{sign} {found["verdict"]}</span> <b>{claim}</b> {CLAIMS[claim].words}' in first
     (c1, c2, *_), judged_c1 = answer.claims(saved), saved["verdicts"]["C1"]["judged"]
-    assert c1["narrow"] == f"heavily {answer.SIGNS[judged_c1['every NR attack']['auc']]}, lightly not there"
+    assert c1["narrow"] == f"heavily {answer.SIGNS[judged_c1['every NR attack']['auc']]}, lightly not judged"
     assert "attacker&#39;s best" in first and c2["narrow"].endswith(
-        f"attacker's best {answer.SIGNS[saved['verdicts']['C2']['judged'][BEST]['auc']]}")
+        f"by the attacker's best {answer.SIGNS[saved['verdicts']['C2']['judged'][BEST]['auc']]}")
     assert "best: what was chosen" in first and len(answer.best(saved)) == 1
     assert first.count('<details class="claim') == len(saved["verdicts"]) and "<details open" not in text
     frames = [frame for one in answer.claims(saved) for frame in one["tables"].values()]

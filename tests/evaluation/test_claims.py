@@ -120,9 +120,11 @@ def test_planted_strengths_decide_every_claim(two_seeds):
               "verdict", "per_seed", "spread"}
     assert all(needed <= row.keys() and len(row["per_seed"]) == 2 for row in saved["comparisons"])
     shown = out[out.index("claims  The paper's claims") : out.index("claims.json written to")]
-    assert " ".join(verdicts["C2"]["text"].split()) in " ".join(shown.split())
+    assert [line.split(":")[0] for line in out.splitlines() if line.startswith("C")][:3] == [
+        f"{claim} {verdicts[claim]['verdict']}" for claim in ("C1", "C2", "C3")]
+    assert out.index("C1 supported: Heavily") < out.index("\nVerdicts") < out.index("Rules.")
     assert max(map(len, shown.splitlines())) <= WIDTH and "p Holm" in shown
-    assert "seed 3, 4: made up, 1,200 members and 1,200 non-members" in " ".join(shown.split())
+    assert "seeds 3, 4: made up, 1,200 members and 1,200 non-members" in " ".join(shown.split())
 
 
 def test_comparisons_are_those_that_the_rules_name(two_seeds):

@@ -10,7 +10,7 @@ def test_the_committed_page_is_what_the_committed_numbers_give(root):
 
 def test_what_is_missing_is_not_reached_yet_and_the_authors_number_stands_alone(tmp_path):
     rows = evaluator.lines(None)
-    assert [row[0] for row in rows] == ["C1"] * 9 + ["C2"] * 8 + ["C3"] * 4 + ["C1", "C2", "C3"]
+    assert [row[0] for row in rows] == ["C1"] * 9 + ["C2"] * 8 + ["C3"] * 4 + ["C1", "C2", "C3"] + ["-"] * 5
     assert all(evaluator.NOT_REACHED in row for row in rows)
     theirs = [row for row in rows if row[6] != "-"]
     assert [(row[1], row[6]) for row in theirs] == [("MR on pruned + int8, with the original",
@@ -20,10 +20,14 @@ def test_what_is_missing_is_not_reached_yet_and_the_authors_number_stands_alone(
 
 def test_numbers_fill_their_own_cells(tmp_path):
     rates = {"acc": 0.6, "auc": 0.61234, "auc_interval": [0.6, 0.62], "tpr": 0.004, "tpr_interval": [0.001, 0.007]}
+    made = {rate: {"mean": 0.612, "interval": [0.601, 0.62], "per_seed": [0.612], "over_seeds": None}
+            for rate in ("auc", "tpr")}
     write_json(tmp_path / "expected.json", {
-        "rates": {"NR pruning_0.6": {"RMIA": rates}}, "claims": {"C2": {"verdict": "undecided", "text": "C2 words."}},
+        "rates": {"NR pruning_0.6": {"RMIA": rates}}, "claims": {"C2": {"verdict": "undecided", "text": "C2 words.", "judged": {"same family": {"auc": "supported"}}}},
+        "best": {"original": made, "differences": {"published - original": made}},
         "cost": {"commands": [{"command": "python CompLeakNR.py --original", "minutes": 1.25},
                               {"command": "python CompLeakNR.py --compress", "minutes": 2}], "memory_gb": 1.5}})
     filled = [line for line in evaluator.page(tmp_path).splitlines() if "61.23 [60.00, 62.00]" in line]
     assert len(filled) == 1 and "RMIA on pruned 60%" in filled[0] and "0.40 [0.10, 0.70]" in filled[0]
-    assert "3.2 min, 1.5 GB" in filled[0] and "C2 words." in evaluator.page(tmp_path)
+    assert "3.2 min, 1.5 GB" in filled[0] and "**undecided**: than the same attack on fewer supported, than any on one model not judged" in evaluator.page(tmp_path)
+    assert "the attacker's best, published - original" in evaluator.page(tmp_path) and "+61.20 [60.10" in evaluator.page(tmp_path)
