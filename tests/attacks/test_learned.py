@@ -196,3 +196,13 @@ def test_controls_make_groups_of_as_many_versions_and_are_told_from_compressed_o
                                                                            "fine-tuned four": tuned}
     assert control_groups({"pruned four": [PRUNED] * 4}, [PRUNED]) == {}
     assert [is_control(version) for version in (ORIGINAL, PRUNED, tuned[0])] == [False, False, True]
+
+
+def test_one_shadows_rows_of_equal_answers_are_one_picture_to_the_learner(made_up_run):
+    layout = made_up_run([], leak=1.0, n=120)
+    attacked = read_version(Run(layout), ORIGINAL)
+    assert learned.rows_of(attacked).twins is None
+    shadow = attacked.shadows[0]
+    shadow.logits[7], shadow.labels[7] = shadow.logits[3], shadow.labels[3]
+    twins = learned.rows_of(attacked).twins
+    assert twins[7] == twins[3] and len(np.unique(twins)) == len(twins) - 1

@@ -1,10 +1,12 @@
-"""attacks/multi_network.py: the network's shape, its standardisation, signal, null model and repeatability."""
+"""attacks/mr_network.py: the network's shape, its standardisation, signal, null model and repeatability."""
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from attacks import mr_network
+from attacks.attack import Context
 from attacks.mr_network import multi_score, train_multi
 from common.errors import CompLeakError
 from common.metrics import auc
@@ -95,3 +97,21 @@ def test_training_repeats_bit_for_bit_and_follows_its_seed():
 def test_one_kind_of_points_is_refused():
     with pytest.raises(CompLeakError, match="0 members"):
         train_multi(np.zeros((5, 2)), np.zeros((5, 2)), np.zeros(5, bool), seed=0, device="cpu")
+
+
+def test_with_several_shadows_networks_score_shadows_that_they_never_saw(monkeypatch):
+    """One picture can be in two shadows: its answers under one must not help to score it under the other."""
+    n, seen = 40, []
+    shadow_of, member = np.repeat([0, 1, 2, 3], n), np.tile(np.arange(n) < n // 2, 4)
+    losses, scores = np.random.default_rng(0).random((4 * n, 2)), [np.random.default_rng(1).random(4 * n)] * 2
+
+    def train(scores, losses, member, seed, device, **how):
+        seen.append({tuple(row) for row in losses})
+        return None
+
+    monkeypatch.setattr(mr_network, "multi_score", lambda model, scores, losses: np.full(len(losses), len(losses)))
+    group = mr_network.Group("any, with the original", losses, losses, [], member, member, shadow_of)
+    mr_network._cross_fitted(np.stack(scores, 1), group, 0, Context(0), train)
+    shadows = [{tuple(row) for row in losses[shadow_of == one]} for one in range(4)]
+    assert len(seen) == 2 and all(part <= rows or not part & rows for rows in seen for part in shadows)
+    assert seen[0] | seen[1] == set().union(*shadows) and not seen[0] & seen[1]

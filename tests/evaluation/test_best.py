@@ -80,6 +80,8 @@ def test_controls_are_never_chosen_and_are_in_no_pair():
     tuned = chosen.keys[0].pop(best.TUNED)
     assert not set(chosen.keys[0].values()) & set(controls) and tuned in controls and tuned[2] != mr.REPEATED
     assert not [pair for pair in chosen.pairs if "fine" in str(pair)]
+    weak = made({**AREAS, **dict.fromkeys(controls, 0.55)})  # he who has fine-tuned versions still has the original
+    assert best.choose([weak], list(weak.scores)).keys[0][best.TUNED] == ("NR", "original", "calibrated")
 
 
 def test_equal_knowledge_meets_on_the_models_that_are_given():
