@@ -142,7 +142,7 @@ def claims(saved):
 
 
 def in_brief(claim, judged, words):
-    """"heavily ✓, lightly ?": a claim's ways of judging it; judged: {way: {"auc": verdict}}, words: {verdict: shown}."""
+    """"heavily ✓, lightly ?": how a claim was judged. judged: {way: {"auc": verdict}}; words: {verdict: shown}."""
     found = {way: words[judged[way]["auc"]] if way in judged else "not judged" for way in CLAIMS[claim].ways}
     return ", ".join(f"{NARROW.get((claim, way)) or WAYS[way]} {word}" for way, word in found.items())
 

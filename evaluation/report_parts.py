@@ -144,8 +144,8 @@ def _with_references(attacks):
 def seeds_table(rows, seeds, rate):
     """Mean, Student's interval of it, spread (standard deviation) and each run's value in per cent: text.
 
-    rows: {label: [metrics a run]}, of `main_rows`; seeds: the runs' names, [] for no column of each; rate: "auc", "tpr",
-    "tpr_1".
+    rows: {label: [metrics a run]}, of `main_rows`; seeds: the runs' names, [] for no column of each; rate: "auc",
+    "tpr" or "tpr_1".
     """
     lines = []
     for label, found in rows.items():

@@ -75,7 +75,8 @@ def numbers(run):
     rates = {place: {name: {key: metrics[key] for key in KEPT} for name, metrics in attacks.items()}
              for place, attacks in found.items()}
     judged = read_json(run.layout.result(ORIGINAL, "claims.json"))
-    claims = {claim: {key: one[key] for key in ("verdict", "text", "judged")} for claim, one in judged["verdicts"].items()}
+    claims = {claim: {key: one[key] for key in ("verdict", "text", "judged")}
+              for claim, one in judged["verdicts"].items()}
     return {"rates": rates, "claims": claims, "best": judged["best"]}
 
 

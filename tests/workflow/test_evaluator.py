@@ -23,11 +23,14 @@ def test_numbers_fill_their_own_cells(tmp_path):
     made = {rate: {"mean": 0.612, "interval": [0.601, 0.62], "per_seed": [0.612], "over_seeds": None}
             for rate in ("auc", "tpr")}
     write_json(tmp_path / "expected.json", {
-        "rates": {"NR pruning_0.6": {"RMIA": rates}}, "claims": {"C2": {"verdict": "undecided", "text": "C2 words.", "judged": {"same family": {"auc": "supported"}}}},
-        "best": {"original": made, "differences": {"published - original": made}},
+        "rates": {"NR pruning_0.6": {"RMIA": rates}}, "best": {
+            "original": made, "differences": {"published - original": made}},
+        "claims": {"C2": {"verdict": "undecided", "judged": {"same family": {"auc": "supported"}}}},
         "cost": {"commands": [{"command": "python CompLeakNR.py --original", "minutes": 1.25},
                               {"command": "python CompLeakNR.py --compress", "minutes": 2}], "memory_gb": 1.5}})
     filled = [line for line in evaluator.page(tmp_path).splitlines() if "61.23 [60.00, 62.00]" in line]
     assert len(filled) == 1 and "RMIA on pruned 60%" in filled[0] and "0.40 [0.10, 0.70]" in filled[0]
-    assert "3.2 min, 1.5 GB" in filled[0] and "**undecided**: than the same attack on fewer supported, than any on one model not judged" in evaluator.page(tmp_path)
-    assert "the attacker's best, published - original" in evaluator.page(tmp_path) and "+61.20 [60.10" in evaluator.page(tmp_path)
+    text = evaluator.page(tmp_path)
+    assert "3.2 min, 1.5 GB" in filled[0] and "the attacker's best, published - original" in text
+    assert "**undecided**: than the same attack on fewer supported, than any on one model not judged" in text
+    assert "+61.20 [60.10, 62.00]" in text
