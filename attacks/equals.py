@@ -10,8 +10,8 @@ ONLINE = {name for name in NAMES if lira_game.ONLINE in name}
 SEVERAL = NAMES - {learned.CONFIDENCE, learned.CALIBRATED}
 NO_REFERENCE = (f"{learned.CALIBRATED} and LiRA are left out: they need every model's answers on all scored rows and, "
                 "with shared pools, two shadows")
-ONE_REFERENCE = ("LiRA is left out: it needs two shadows, with shared pools three (train.py --shadow_num 3; for an audit "
-                 "shadow_1 beside shadow_0)")
+ONE_REFERENCE = ("LiRA is left out: it needs two shadows, with shared pools three (train.py --shadow_num 3; for an "
+                 "audit shadow_1 beside shadow_0)")
 NONE_TRAINED = ("LiRA_online is left out: it needs shadows that trained on the target's pictures and on each other's "
                 "(train.py --pools shared)")
 

@@ -72,7 +72,8 @@ def deviations(runs, configs, nr):
     found.append(f"Seeds: {len(runs)}. Shadow models: {len(split.shadows)}.")
     without = [short(version) for version, result in nr.items() if "SAMIA" not in result["attacks"]]
     if without:
-        found.append(f"SAMIA is left out for {', '.join(without)}: it needs {'sensitivities' if split.shadows else 'a shadow'}.")
+        lacking = "sensitivities" if split.shadows else "a shadow"
+        found.append(f"SAMIA is left out for {', '.join(without)}: it needs {lacking}.")
     allowed = split.target.scored // 1000
     found.append(f"TPR at 0.1% FPR allows {allowed} false positive(s) among {split.target.scored:,} non-members"
                  + (": not resolvable." if allowed < 1 else "."))
