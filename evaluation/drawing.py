@@ -197,7 +197,7 @@ def draw_answer(rows, line, title, note):
 
     Words stand above their bars, so that the figure is narrow enough to be read on a phone.
     """
-    figure = Figure(figsize=(4.4, 0.9 + 0.64 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(4.4, 0.85 + 0.54 * len(rows)), layout="constrained")
     figure.suptitle(title, fontsize=10, fontweight="bold")
     axes = figure.subplots()
     chance = min(line[1], *(min(row.interval) for row in rows)) < 0.6
@@ -210,16 +210,16 @@ def draw_answer(rows, line, title, note):
         axes.errorbar(mean, place, xerr=[[mean - low], [high - mean]], color=colour, marker=marker, markersize=6,
                       markerfacecolor="white" if row.aside else colour, capsize=3, linewidth=1.6)
         if len(row.per_seed) > 1:
-            axes.plot(100 * np.array(row.per_seed), np.full(len(row.per_seed), place + 0.25), ".", color=colour,
+            axes.plot(100 * np.array(row.per_seed), np.full(len(row.per_seed), place + 0.2), ".", color=colour,
                       markersize=3.5)
-        for side, above, align, words in ((0, 0.48, "left", row.label), (0, 0.24, "left", row.attack),
-                                          (1, 0.48, "right", with_interval(row.mean, row.interval, 1))):
+        for side, above, align, words in ((0, 0.52, "left", row.label), (0, 0.27, "left", row.attack),
+                                          (1, 0.52, "right", with_interval(row.mean, row.interval, 1))):
             axes.annotate(words, (side, place - above), xycoords=("axes fraction", "data"), va="center", ha=align,
                           fontsize=8, color="0.35" if words == row.attack else colour,
                           bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.4}).set_in_layout(False)
     axes.set_title(f"dashed: {line[0]}, {100 * line[1]:.1f}; {'grey line: chance' if chance else 'chance is 50'}",
                    fontsize=8, color=COLOURS["RMIA"])
-    axes.set(ylim=(len(rows) - 0.6, -0.7), xlabel=f"AUC (%); {note}", yticks=[])
+    axes.set(ylim=(len(rows) - 0.65, -0.7), xlabel=f"AUC (%); {note}", yticks=[])
     axes.xaxis.label.set_fontsize(8)
     axes.tick_params(labelsize=8)
     axes.grid(axis="x", color="0.92")
