@@ -127,6 +127,8 @@ def _choices(choice, ablation):
 def compare_retrained(name, pairs, ablation):
     """Rows of runs whose models were trained under another protocol; their attacks are run where they are missing."""
     trained = [version for version in ablation.versions if all(version in other.versions() for _, other in pairs)]
+    for version in [version for version in ablation.versions if version not in trained]:
+        print(f"{name}: {version} is left out, which not every run of --retrained has")
     pairs = [tuple(attack(run, trained, ablation) for run in pair) for pair in pairs]
     return measure(pairs, name, trained, INTERPOLATED in protocol.parse(name))
 

@@ -105,6 +105,7 @@ def overall(claim, rows, expected):
     for way, words_of_way in ways.items():
         mine = [part for part in parts(rows) if (part[0]["claim"], part[0]["judged"]) == (claim, way)]
         if not mine:
+            sentences.append(f"{words_of_way}: {UNDECIDED} (0 of {expected[claim, way]})")
             continue
         by_auc, by_tpr = ([part for part in mine if part[0]["metric"] == metric] for metric in ("auc", "tpr"))
         missing = [UNDECIDED] * (expected[claim, way] - len(by_auc))

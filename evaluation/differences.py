@@ -84,10 +84,14 @@ def measure(pairs, choice, versions, interpolated):
     for setting, version, attacks in places:
         loaded = [[_decided(Results(run, version, setting)) for run in pair] for pair in pairs]
         if any(None in pair for pair in loaded):
+            if attacks:
+                print(f"{choice}: {setting} on {version} is left out, which not every run has")
             continue
         for (index, member, _), (other_index, other_member, _) in loaded:
             assert (index == other_index).all() and (member == other_member).all(), "one split, one order of rows"
         everywhere = [name for name in loaded[0][0][2] if all(name in one[2] for pair in loaded for one in pair)]
+        if lacking := [name for name in attacks if name not in everywhere]:
+            print(f"{choice}: {setting} on {version} is compared without {', '.join(lacking)}, which not every run has")
         for name in [name for name in everywhere if name in attacks]:
             attack = {"NR": nr.ATTACKS, "SR": sr.ATTACKS}[setting][name] if setting != "MR" else mr.attack_of(name)
             moved = differences([(before[2][name], after[2][name], before[1]) for before, after in loaded],

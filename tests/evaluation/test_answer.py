@@ -81,6 +81,8 @@ def test_each_claim_is_a_line_with_a_sign_and_its_parts_are_folded(judged):
         assert f'<span class="word">{sign} {found["verdict"]}</span> <b>{claim}</b> {CLAIMS[claim].words}' in first
     (c1, c2, *_), judged_c1 = answer.claims(saved), saved["verdicts"]["C1"]["judged"]
     assert c1["narrow"] == f"heavily {answer.SIGNS[judged_c1['every NR attack']['auc']]}, lightly not judged"
+    assert "lightly compressed ones (60% pruned, int8, 16 centroids) leak as much, AUC ±0.01: undecided (0 of 3)" in (
+        saved["verdicts"]["C1"]["text"])
     assert "attacker&#39;s best" in first and c2["narrow"].endswith(
         f"by the attacker's best {answer.SIGNS[saved['verdicts']['C2']['judged'][BEST]['auc']]}")
     assert "best: what was chosen" in first and len(answer.best(saved)) == 1

@@ -8,7 +8,7 @@ from attacks.inputs import read_version
 from common.errors import CompLeakError
 from common.paths import ORIGINAL, Version
 from evaluation import ablation
-from evaluation.differences import describe
+from evaluation.differences import describe, measure
 from models import protocol
 from models.run import Run
 
@@ -51,3 +51,22 @@ def test_the_answers_of_int8_come_along_where_its_shadow_stands_for_every_versio
     without = Run(made_up_run(PAIR, folder="without", n=300))
     with pytest.raises(CompLeakError, match=f"qat.py .* --run_dir {without.layout.run_dir} --degree int8"):
         ablation.switch_on(without, "int8_shadow", chosen)
+
+
+def test_what_a_run_lacks_is_left_out_in_one_line_each(scored_run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(ablation, "attack", lambda run, *args: run)
+    run, few = (scored_run(tmp_path / name, scored=60, versions=(ORIGINAL, *versions))
+                for name, versions in (("run", PAIR), ("few", PAIR[:1])))
+    run.layout.result(PAIR[0], "SR.json").unlink()
+    measure([(run, run)], "int8_shadow", PAIR, False)
+    assert capsys.readouterr().out.splitlines()[:3] == [
+        "int8_shadow: NR on original is compared without SAMIA, RMIA (population), which not every run has",
+        "int8_shadow: SR on pruning_0.6 is left out, which not every run has",
+        "int8_shadow: SR on clustering_4 is compared without SR2 (LR), which not every run has"]
+    ablation.compare_retrained("best_epoch", [(run, few)], asked(PAIR))
+    assert "best_epoch: clustering_4 is left out, which not every run of --retrained has" in capsys.readouterr().out
+
+
+def asked(versions):
+    """The Ablation of a command line with these versions."""
+    return ablation.Ablation((), versions, Context(0), None, None, None)

@@ -213,6 +213,9 @@ def test_claims_outlive_neither_protocol_nor_answers_of_any_of_their_runs(make_r
     shutil.move(tmp_path / "runs", tmp_path / "elsewhere")
     first, changed = (Run(Layout(tmp_path / "elsewhere" / str(seed), "digits", "resnet18")) for seed in (0, which))
     assert claims.judged(Run(first.layout))
+    changed.layout.run_dir.rename(tmp_path / "away")
+    assert claims.judged(Run(first.layout)) is None
+    (tmp_path / "away").rename(changed.layout.run_dir)
     saved = read_json(changed.path)
     write_json(changed.path, {**saved, "run": {**saved["run"], "protocol": "augmented_members"}})
     assert claims.judged(Run(first.layout)) is None
