@@ -1,7 +1,8 @@
 """Provenance: what a file was made from, and whether it still holds.
 
 Answers have an identity, a digest of their own bytes and of how they were asked, so answers of models made elsewhere
-and answers without weights have one too. Whatever is made from answers records it, and `holds` alone compares.
+and answers without weights have one too. Whatever is made from answers records it, and `holds` alone compares that with
+what it would be made from now. Models are compared setting by setting, to say which one changed (models/making.py).
 """
 import hashlib
 import json

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from common.errors import CompLeakError, FileError
 from common.files import FORMAT, load_arrays
-from common.provenance import identity
+from common.provenance import holds, identity
 from common.seeds import derive_seed
 from data.augment import normalise, view
 from models import protocol
@@ -195,5 +195,5 @@ def is_current(path, meta, index=None):
     except FileError as error:
         print(f"{error}; making it again")
         return False
-    found.pop("rows", None)
-    return found == {"format": FORMAT, **meta} and (index is None or bool(np.isin(index, arrays["index"]).all()))
+    whole = index is None or bool(np.isin(index, arrays["index"]).all())
+    return whole and holds(found, {"format": FORMAT, **meta}, apart=("rows",))
