@@ -23,7 +23,7 @@ import {module}
 
 @pytest.mark.parametrize("module", ["train", "pruning.prune", "clustering.clustering", "quantization.qat", "CompLeakNR",
                                     "CompLeakSR", "CompLeakAudit", "attacks.mr", "evaluation.tables",
-                                    "benchmarks.training"])
+                                    "benchmarks.training", "models.audit", "data.augment"])
 def test_every_command_says_how_threads_wait_before_torch_is_there(root, module):
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP", "GOMP", "KMP"))}
     done = subprocess.run([sys.executable, "-c", AT_TORCH.format(module=module)], cwd=root, env=environment,
