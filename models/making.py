@@ -23,6 +23,7 @@ from models.weights import Progress, load_model, read_weights, save_weights, wei
 
 # A change of these makes no model stale: the data's name, and their statistics, which may differ in the last bit.
 FREE = {"data_label", "statistics"}
+ASKED = ("epochs", "lr", "batch_size")  # what a command's own flags decide, whichever original it starts from
 FLAGS = {"lr": "--lr", "batch_size": "--batch_size", "bfloat16": "--amp", "l2_term": "--protocol",
          "best_epoch": "--protocol"}
 
@@ -120,9 +121,10 @@ def _finished(stage, version, world, settings):
     if not changed:
         return saved
     said = ", ".join(f"{name} {old.get(name)}, now {settings.get(name)}" for name in changed)
-    if "parent" not in changed and not stage.request.retrain:
+    refused = [name for name in changed if name in ASKED or "parent" not in changed]
+    if refused and not stage.request.retrain:
         flags = {"epochs": getattr(TECHNIQUES.get(version.technique), "epochs_flag", "--epochs"), **FLAGS}
-        named = " ".join(dict.fromkeys(flags.get(name, name) for name in changed))
+        named = " ".join(dict.fromkeys(flags.get(name, name) for name in refused))
         raise UsageError(f"{named}: {version} {world.name} in {stage.run.layout.root(version)} was made with other "
                          f"settings ({said}): choose another --run_dir, or make it again with --retrain")
     print(f"{version} {world.name}: made with other settings ({said}): making it again")
