@@ -47,7 +47,9 @@ def test_a_second_process_is_told_and_a_killed_one_leaves_no_lock(tmp_path, hold
 def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):
     folder = tmp_path / "target"
     folder.mkdir()
-    names = {".weights.pt.123": False, ".progress.pt.4": False, "weights.pt": True, ".notes": True}
+    with atomic(folder / "weights.pt") as beside:
+        beside.touch()
+    names = {beside.name: False, ".weights.pt.123": False, ".progress.pt.4": False, "weights.pt": True, ".notes": True}
     for name in names:
         (folder / name).touch()
     for name in (".NR.json.5", ".NR_scores.npz.6"):
@@ -57,6 +59,16 @@ def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):
     with locked(folder), locked(tmp_path / "NR.json"):
         left = {path.name for path in tmp_path.rglob("*") if path.is_file() and not path.name.endswith(".lock")}
     assert left == {name for name, stays in names.items() if stays} | {".MR.json.7"}
+
+
+def test_two_writers_with_one_process_number_write_apart(tmp_path):
+    """As two containers that share a disk may."""
+    path = tmp_path / "NR.json"
+    with atomic(path) as one, atomic(path) as other:
+        one.write_text("one")
+        other.write_text("other")
+        assert (one.read_text(), other.read_text()) == ("one", "other")
+    assert path.read_text() == "one" and list(tmp_path.iterdir()) == [path]
 
 
 def test_where_there_can_be_no_lock_the_work_is_done_without(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from attacks.inputs import read_version
 from common.errors import CompLeakError, UsageError
 from common.files import locked, read_json, write_json
 from common.paths import ORIGINAL, Layout, Version
-from models import making
+from models import making, stage
 from models.networks import NETWORKS
 from models.networks.resnet import ResNet
 from models.networks.units import Network
@@ -70,6 +70,51 @@ def test_changed_settings_are_named_before_a_model_is_made_again(layout, capsys)
     again(layout, "--epochs", "2", "--retrain")
     said = capsys.readouterr().out
     assert "original target: made with other settings (epochs 1, now 2): making it again" in said
+
+
+def test_a_forgotten_flag_is_refused_for_models_of_an_older_original_too(layout):
+    def pruned(*more):
+        prune.main([*DIGITS, "--prune_epochs", "1", "--lr", "0.01", "--worlds", "target", "--run_dir",
+                    str(layout.run_dir), *more])
+
+    def parent():
+        return read_weights(layout.file(Version("pruning", "0.6"), "target", "weights.pt"))["settings"]["parent"]
+
+    pruned()
+    again(layout, "--epochs", "2", "--retrain")
+    before = state(layout)
+    with pytest.raises(UsageError, match="^--lr: .*lr 0.01, now 0.02.*another --run_dir, or .* --retrain"):
+        pruned("--lr", "0.02")
+    assert state(layout) == before
+    pruned()
+    assert parent() == read_weights(layout.file(ORIGINAL, "target", "weights.pt"))["digest"]
+
+
+def test_arithmetic_is_the_runs_whatever_another_machine_would_choose(layout, monkeypatch):
+    monkeypatch.setattr(stage, "use_bfloat16", lambda amp, *where: amp == "auto")
+    before = state(layout)
+    again(layout, "--amp", "auto")
+    assert state(layout) == before
+    saved = read_json(layout.result(ORIGINAL, "split.json"))
+    write_json(layout.result(ORIGINAL, "split.json"), {**saved, "run": {**saved["run"], "bfloat16": True}})
+    with pytest.raises(UsageError, match="^--amp off: the run in .* trains in bfloat16; .*another --run_dir$"):
+        again(layout)
+
+
+def test_another_name_of_the_data_makes_no_model_stale(layout):
+    path, weights = layout.result(ORIGINAL, "split.json"), layout.file(ORIGINAL, "target", "weights.pt")
+    before, saved = weights.stat().st_mtime_ns, read_json(path)
+    write_json(path, {**saved, "run": {**saved["run"], "data_label": "figures by hand"}})
+    again(layout)
+    assert weights.stat().st_mtime_ns == before
+
+
+def test_the_split_has_a_lock_of_its_own(layout, monkeypatch):
+    """Target and shadow may be made by two processes at once: each waits for the other to write it."""
+    monkeypatch.setattr(making, "locked", lambda path, wait=0: locked(path))
+    path = layout.result(ORIGINAL, "split.json")
+    with locked(path), pytest.raises(CompLeakError, match="split.json: another process"):
+        again(layout)
 
 
 def test_a_second_process_in_the_same_folder_is_refused(layout):
