@@ -1,64 +1,90 @@
 """What makes a result stale: each flag, each choice of protocol, each model's answers; and nothing else does."""
+import argparse
+import ast
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
+from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-import CompLeakAudit
-import CompLeakNR
-import CompLeakSR
-import train
-from attacks import classifiers, equals, learned, learners, mr, nr, sr, train_based
-from attacks.attack import Context
+from attacks import classifiers, equals, learned, learners, mr, nr, samia, sr, train_based
+from attacks.attack import Context, Options
 from attacks.saved import read_multi, read_result
-from clustering import clustering
-from common.command import Parser
 from common.errors import CompLeakError
 from common.files import load_arrays, read_json, save_arrays, write_json
 from common.paths import ORIGINAL, Version
-from evaluation import ablation, claims, figures, report, tables
 from models import protocol
-from models.run import Run
-from pruning import prune
-from quantization import qat
+from models.run import Run, Settings
+from models.training import Recipe
 
 PRUNED, CLUSTERED = Version("pruning", "0.6"), Version("clustering", "4")
 VERSIONS = (ORIGINAL, PRUNED, CLUSTERED)
-NAMES = ("metric_based_2", train_based.AGGREGATED, "RMIA", "RMIA (population)", *learned.KNOWLEDGE, "LiRA_offline")
+NAMES = ("SAMIA", "metric_based_2", train_based.AGGREGATED, "RMIA", "RMIA (population)", *learned.KNOWLEDGE,
+         "LiRA_offline")
 IN_SR = [name for name in sr.ATTACKS if name not in equals.ONLINE]  # two shadows and disjoint pools
 IN_MR = [row for row in mr.ROWS if row in mr.COLUMNS or mr.EQUALS[row][0] not in equals.ONLINE]
 
-COMMANDS = (train, prune, qat, clustering, CompLeakNR, CompLeakSR, mr, CompLeakAudit, ablation, claims, figures, report,
-            tables)
+ROOT = Path(__file__).resolve().parent.parent
 # A flag that changes what a command computes: its value is part of what the result says it was made from, or of the
 # run's settings and models', which other values of it are refused against.
 CHANGES_RESULTS = {
     "dataset_name", "model_name", "batch_size", "seed", "protocol", "shadow_num", "lr", "epochs", "data_dir", "amp",
     "train_size", "image_size", "augment", "pools", "pool_size", "degrees", "rmia_a", "sensitivity", "outputs",
     "query_rows", "views", "schedule"}
+# Those that no settings of a run, a model or an attack record: they choose the folder, or what a file of answers holds.
+ELSEWHERE = {"dataset_name", "model_name", "degrees", "schedule", "sensitivity", "query_rows", "views"}
 # A flag that says where, what, or how, and changes no number.
 CHANGES_NOTHING = {
     "help", "run_dir", "num_cls", "device", "data_label", "worlds", "retrain", "original", "compress", "compress_name",
-    "compress_degree", "attacks", "choices", "versions", "retrained", "cache_dir"}
+    "compress_degree", "attacks", "choices", "versions", "retrained", "cache_dir",
+    # of workflow/ and benchmarks/, and of pages made from committed numbers
+    "reference", "out", "page", "samia", "lay_out", "accept", "mark", "left", "alone", "cpu", "gpus", "per_gpu",
+    "python", "command", "shadows", "seeds", "worlds_per_job", "results"}
 
 
 class Captured(Exception):
     pass
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda module: module.__name__)
+def commands():
+    """The names of all modules with a main(argv), and of the one that every benchmark calls."""
+    for path in sorted([*ROOT.glob("*.py"), *ROOT.glob("*/*.py")]):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        if path.parent.name != "tests" and any(
+                isinstance(node, ast.FunctionDef) and node.name == "main" and node.args.args[0].arg == "argv"
+                for node in tree.body):
+            yield ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    yield "benchmarks.common"
+
+
+@pytest.mark.parametrize("command", commands())
 def test_every_flag_is_known_to_change_results_or_nothing(command, monkeypatch):
     def capture(self, *args):
         raise Captured(self)
 
-    monkeypatch.setattr(Parser, "parse_args", capture)
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", capture)
+    module = import_module(command)
     with pytest.raises(Captured) as caught:
-        command.main([])
+        module.main([]) if hasattr(module, "main") else module.benchmark("", None, ())
     flags = {action.dest for action in caught.value.args[0]._actions}
-    assert flags <= CHANGES_RESULTS | CHANGES_NOTHING and not CHANGES_RESULTS & CHANGES_NOTHING
-    assert "run_dir" in flags
+    assert flags <= CHANGES_RESULTS | CHANGES_NOTHING and flags > {"help"}
+
+
+def test_a_flag_that_changes_results_is_recorded():
+    recorded = {field.name for one in (Settings, Recipe, Options) for field in fields(one)}
+    assert not CHANGES_RESULTS & CHANGES_NOTHING
+    assert {"bfloat16" if name == "amp" else name for name in CHANGES_RESULTS - ELSEWHERE} <= recorded
+
+
+@pytest.mark.parametrize(("option", "value", "moved"), [
+    ("batch_size", 64, {"SAMIA"}), ("rmia_a", 0.3, {"RMIA", "RMIA (population)"})])
+def test_an_option_makes_stale_what_depends_on_it_and_nothing_else(option, value, moved):
+    context, other = Context(0), Context(0, options=replace(Options(), **{option: value}))
+    every = {**nr.ATTACKS, **sr.ATTACKS, **{row: mr.attack_of(f"any, {row}") for row in mr.ROWS}}
+    assert {name for name, one in every.items() if one.inputs({}, context) != one.inputs({}, other)} == moved
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +92,7 @@ def attacked(made_up, tmp_path_factory):
     """A run of four versions with NR, SR and MR, not to be changed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(classifiers, "TREES", 40)
+        patch.setattr(samia, "train_samia", partial(samia.train_samia, epochs=1))
         patch.setattr(learned, "learn", partial(learners.learn, kinds=["logistic"]))
         layout = made_up.run(tmp_path_factory.mktemp("stale") / "run", [PRUNED, CLUSTERED, mr.INT8], leak=1.0, n=600,
                              shadow_num=2)
@@ -144,7 +171,8 @@ def row_of(one):
 EXPECTED_STALE = {
     "best_epoch": lambda one: True, "l2_term": lambda one: True,  # other models, which are not there
     "augmented_members": lambda one: True, "interpolated_tpr": lambda one: True,
-    "best_attack_epoch": lambda one: row_of(one) in mr.COLUMNS, "int8_shadow": lambda one: row_of(one) in mr.AGGREGATED,
+    "best_attack_epoch": lambda one: row_of(one) in mr.COLUMNS or one[2] == "SAMIA",
+    "int8_shadow": lambda one: row_of(one) in mr.AGGREGATED,
     "in_sample_forests": lambda one: row_of(one) in mr.COLUMNS, "plain_inputs": lambda one: row_of(one) in mr.COLUMNS,
     "samia_l2_term": lambda one: one[2] == "SAMIA",
     "rmia_population": lambda one: one[2] == "RMIA (population)"}
