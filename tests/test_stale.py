@@ -60,7 +60,7 @@ def commands():
     yield "benchmarks.common"
 
 
-@pytest.mark.parametrize("command", commands())
+@pytest.mark.parametrize("command", list(commands()))
 def test_every_flag_is_known_to_change_results_or_nothing(command, monkeypatch):
     def capture(self, *args):
         raise Captured(self)
