@@ -1,4 +1,6 @@
 """Who plays against whom: one world's model is attacked, the others that did not train on a point are references."""
+from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -25,27 +27,42 @@ def asked(models, about):
         model.queries.holds(other.index) for model in models for other in about)
 
 
-def gaps(attacked, player, index, shown=None, inside=False):
-    """φ where one world's model is attacked on these pictures, and φ of the same version of its references.
+def phi_of(attacked, index, shown=None):
+    """φ of all models of a version on these pictures, [n, w] in the worlds' order, and whether each trained on them.
 
-    player: its place among the worlds, 0 the target; index [n]. The references are all other models that did not train
-    on the point, the target among them for a shadow where pools are disjoint, since a shadow is then attacked on points
-    that are none of the target's. With shared pools the target is never one, and a point that all others trained on
-    takes those, less the mean member shift (`signals.completed`). shown: as in `inputs.Answers.at`, for all
-    models. inside: the references are the shadows that did train on the point, of which only shared pools have some.
+    index [n]; shown: as in `inputs.Answers.at`, for all models.
+    """
+    phi, trained = [], []
+    for model in attacked.models:  # one at a time: all their logits together would be large
+        logits, labels, member = model.at(index, shown)
+        phi.append(label_gap(logits, labels))
+        trained.append(member)
+    return np.stack(phi, axis=1), np.stack(trained, axis=1)
+
+
+def gaps(attacked, player, index, shown=None):
+    """`against` on these pictures; index and shown as of `phi_of`."""
+    return against(*phi_of(attacked, index, shown), player, attacked.disjoint)
+
+
+def against(phi, trained, player, disjoint, inside=False):
+    """φ where one world's model is attacked, and φ of the same version of its references.
+
+    phi, trained [n, w] of `phi_of`; player: its place among the worlds, 0 the target. The references are all other
+    models that did not train on the point, the target among them for a shadow where pools are disjoint, since a shadow
+    is then attacked on points that are none of the target's. With shared pools the target is never one, and a point
+    that all others trained on takes those, less the mean member shift (`signals.completed`). inside: the references are
+    the shadows that did train on the point, of which only shared pools have some.
     Gives phi [n], of_references [n, r], usable [n, r] bool, r models in the worlds' order.
     """
-    answers = [model.at(index, shown) for model in attacked.models]
-    phi = np.stack([label_gap(logits, labels) for logits, labels, _ in answers], axis=1)
-    trained = np.stack([member for _, _, member in answers], axis=1)
-    usable, others = out_references(trained, player, attacked.disjoint), in_references(trained, player)
+    usable, others = out_references(trained, player, disjoint), in_references(trained, player)
     if inside:
         usable, others = others, usable
     of_references = phi
-    if not attacked.disjoint:
+    if not disjoint:
         of_references, usable = completed(phi, usable, others)
-    rest = np.arange(len(answers)) != player
-    return phi[:, player], of_references[:, rest], usable[:, rest]
+    rest = np.arange(phi.shape[1]) != player
+    return phi[:, player].copy(), of_references[:, rest], usable[:, rest]  # a view would hold all models' φ
 
 
 def has_references(attacked, fewest=1):
@@ -75,16 +92,42 @@ class Game(NamedTuple):
     trained: np.ndarray | None
 
 
-def game(attacked, player):
-    """The Game of one world, its place as in `gaps`."""
-    model = attacked.models[player]
-    phi, out_phi, out = gaps(attacked, player, model.index, model)
-    if attacked.disjoint:
-        return Game(phi, out_phi, out, None, None, None)
-    _, in_phi, inside = gaps(attacked, player, model.index, model, inside=True)
-    others = [one for place, one in enumerate(attacked.models) if place != player]
-    trained = np.stack([one.at(model.index, model)[2] for one in others], axis=1)
-    return Game(phi, out_phi, out, in_phi, inside, trained)
+@dataclass(frozen=True)
+class Games:
+    """The Game of every world, the target's first, each formed when it is asked for: with many shadows all of them
+    would not fit into memory.
+
+    phi, trained [N, w] of `phi_of`, each scored picture once; rows: the [n] of them that are each world's.
+    """
+
+    phi: np.ndarray
+    trained: np.ndarray
+    rows: list
+    disjoint: bool
+
+    def __iter__(self):
+        return (self[player] for player in range(len(self.rows)))
+
+    def __getitem__(self, player):
+        phi, trained = self.phi[self.rows[player]], self.trained[self.rows[player]]
+        ours = against(phi, trained, player, self.disjoint)
+        if self.disjoint:
+            return Game(*ours, None, None, None)
+        _, in_phi, inside = against(phi, trained, player, self.disjoint, inside=True)
+        return Game(*ours, in_phi, inside, np.delete(trained, player, axis=1))
+
+
+def games_of(attacked):
+    """The Games of one version. Members shown through crops are another picture in each world's game."""
+    indices = [model.index for model in attacked.models]
+    if attacked.target.crops:
+        rows = np.split(np.arange(sum(map(len, indices))), np.cumsum([len(index) for index in indices])[:-1])
+        phi, trained = map(np.concatenate, zip(*(phi_of(attacked, model.index, model) for model in attacked.models),
+                                               strict=True))
+    else:
+        every = np.unique(np.concatenate(indices))
+        rows, (phi, trained) = [np.searchsorted(every, index) for index in indices], phi_of(attacked, every)
+    return Games(phi, trained, rows, attacked.disjoint)
 
 
 class Side(NamedTuple):
@@ -100,7 +143,7 @@ class Signals(NamedTuple):
 
     target: Side
     shadows: Side
-    games: list | None
+    games: Games | None
 
 
 def signals_of(attacked, seed):
@@ -112,10 +155,10 @@ def signals_of(attacked, seed):
     if not (asked(attacked.models, attacked.models) and has_references(attacked)):
         phi = [label_gap(model.logits, model.labels) for model in attacked.models]
         return Signals(Side(phi[TARGET], None), Side(np.concatenate(phi[1:]), None), None)
-    ours, *each = games = [game(attacked, player) for player in range(len(attacked.models))]
-    counts = np.concatenate([one.out.sum(1) for one in each])
+    games = games_of(attacked)
+    ours, each = games[TARGET], islice(games, 1, None)
+    phi, counts, references = map(np.concatenate, zip(*(
+        (one.phi, one.out.sum(1), reference_mean(one.out_phi, one.out)) for one in each), strict=True))
     drawn = draw_references(ours.out, counts, derive_seed(seed, "references"))
-    return Signals(Side(ours.phi, reference_mean(ours.out_phi, drawn)),
-                   Side(np.concatenate([one.phi for one in each]),
-                        np.concatenate([reference_mean(one.out_phi, one.out) for one in each])),
+    return Signals(Side(ours.phi, reference_mean(ours.out_phi, drawn)), Side(phi, references),
                    games if has_references(attacked, 2) else None)

@@ -13,7 +13,7 @@ from attacks.attack import FITTED, REFERENCE, Scored
 from attacks.classifiers import equal_rows
 from attacks.games import Side
 from attacks.learners import Rows, learn
-from attacks.signals import reference_mean
+from attacks.signals import TARGET, reference_mean
 from common.seeds import derive_seed
 
 CONFIDENCE, CALIBRATED, CALIBRATED_ALL = "confidence", "calibrated", "calibrated_all"
@@ -47,7 +47,7 @@ def run_learned(name, signals, rows, context):
 
 def _all(signals):
     """The target's Side with every reference that a point has."""
-    ours = signals.games[0]
+    ours = signals.games[TARGET]
     return Side(ours.phi, reference_mean(ours.out_phi, ours.out))
 
 

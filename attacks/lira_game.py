@@ -1,4 +1,6 @@
 """LiRA as an attack, on one version (NR) and jointly on several (SR, MR): its games, and where the cut comes from."""
+from itertools import islice
+
 import numpy as np
 
 from attacks import lira
@@ -66,21 +68,26 @@ def joint(name, signals, shadow_member):
     Args: name, a key of JOINT; signals, the versions' `games.Signals`; shadow_member [Σm] bool, one shadow after the
         other.
     """
-    games = [_of_versions(each) for each in zip(*(one.games for one in signals), strict=True)]
     if JOINT[name] == BAYES:
-        return _decided(list(map(_bayes, games)), shadow_member)
+        return _decided(list(map(_bayes, _of_versions(signals))), shadow_member)
     if JOINT[name] == ONLINE:
-        return _decided([_online(online_joint_score, one) for one in games], shadow_member)
-    members = np.split(shadow_member, np.cumsum([len(one.phi) for one in games[1:]])[:-1])
+        return _decided([_online(online_joint_score, one) for one in _of_versions(signals)], shadow_member)
+    members = np.split(shadow_member, np.cumsum([len(rows) for rows in signals[0].games.rows[1:]])[:-1])
     each = np.array([member_shift(one.phi, one.out_phi, one.out, member)
-                     for one, member in zip(games[1:], members, strict=True)])
+                     for one, member in zip(islice(_of_versions(signals), 1, None), members, strict=True)])
     shifts = [each.mean(0), *(np.delete(each, place, axis=0).mean(0) for place in range(len(each)))]
     return _decided([offline_joint_score(one.phi, one.out_phi, one.out, shift)
-                     for one, shift in zip(games, shifts, strict=True)], shadow_member)
+                     for one, shift in zip(_of_versions(signals), shifts, strict=True)], shadow_member)
 
 
-def _of_versions(games):
-    """One world's Game in each version as a single one; who trained on what is the same in all of them."""
+def _of_versions(signals):
+    """Each world's Game of all versions together, one after the other; who trained on what is the same in all."""
+    for games in zip(*(one.games for one in signals), strict=True):
+        yield _joined(games)
+
+
+def _joined(games):
+    """k Games of one version each, of one world, as one of k versions."""
     phi, out_phi, in_phi = (None if parts[0] is None else np.stack(parts, axis=-1) for parts in zip(
         *((one.phi, one.out_phi, one.in_phi) for one in games), strict=True))
     return games[0]._replace(phi=phi, out_phi=out_phi, in_phi=in_phi)

@@ -1,10 +1,12 @@
-"""What attacks hold at 200 classes: NumPy's arrays, from how they grow with the rows."""
+"""What attacks hold at 200 classes, and with many shadows: NumPy's arrays, from how they grow."""
 import gc
 import tracemalloc
 
 import pytest
 
-from attacks import classifiers, learners, mr, nr, sr
+from attacks import classifiers, learners, lira_game, mr, nr, sr
+from attacks.games import signals_of
+from attacks.inputs import read_version
 from attacks.saved import context_of
 from benchmarks.made_up import write_run
 from common.paths import ORIGINAL, Version
@@ -48,3 +50,20 @@ def test_200_classes_fit_into_two_gigabytes_however_many_rows_are_scored(runs, m
     few, more = (peak(ATTACKED[name], run) for run in runs)
     growth = (more - few) / (SCORED[1] - SCORED[0])
     assert 0.1e9 < growth * SCORED_AT_MOST < LIMIT
+
+
+def test_many_shadows_cost_a_number_a_picture_and_model(tmp_path):
+    """Not one for each world's rows: that grows with the shadows' square, and 64 of them would not fit."""
+    held, more = [], []
+    for shadows in (4, 4, 16):  # the first warms up what is imported and cached
+        folder = tmp_path / f"{len(held)}"
+        attacked = read_version(Run(write_run(folder, [], 100, shadow_num=shadows)), ORIGINAL)
+        gc.collect()
+        tracemalloc.start()
+        signals = [signals_of(attacked, 0) for _ in range(2)]
+        held.append(tracemalloc.get_traced_memory()[0])
+        tracemalloc.reset_peak()
+        lira_game.joint("joint_LiRA_offline", signals, attacked.shadow_member)
+        more.append(tracemalloc.get_traced_memory()[1] - held[-1])
+        tracemalloc.stop()
+    assert held[2] < 4 * held[1] and more[2] < 4 * more[1]
