@@ -5,7 +5,7 @@ from pathlib import Path
 
 import CompLeakNR
 import CompLeakSR
-from attacks import audit, mr
+from attacks import audit, mr, sr
 from attacks.attack import Context
 from attacks.results import report
 from attacks.saved import read_result
@@ -47,8 +47,8 @@ def attack_all(run, context):
     """NR of every version, SR of every pair, MR of every group, as far as the answers allow; finished ones stay."""
     for version in run.versions():
         CompLeakNR.attack(run, version, context)
-    for version in run.versions()[1:] if run.allows("SR") else []:
-        CompLeakSR.attack(run, version, context)
+    for pair in sr.pairs(run, run.versions()[1:]) if run.allows("SR") else []:
+        CompLeakSR.attack(run, pair, context)
     if run.allows("MR"):
         report("CompLeakMR", mr.attack_groups(run, context)["attacks"], run)
 

@@ -11,9 +11,10 @@ from models import hints
 from models.record import say_at_chance
 
 
-def attack(run, version, context, names=None, shadow_num=None):
-    """Attack the original with one compressed version and print a line an attack; names: as of `CompLeakNR.attack`."""
-    result = sr.attack_version(run, version, context, names, shadow_num)
+def attack(run, pair, context, names=None, shadow_num=None):
+    """Attack one of `sr.pairs` and print a line an attack; names: as of `CompLeakNR.attack`."""
+    version = pair.compressed.version
+    result = sr.attack_version(run, version, context, names, shadow_num, pair)
     if not result["attacks"]:
         raise CompLeakError(f"{', '.join(names)}: cannot run on {version}, for the reason above")
     scored = next(iter(result["attacks"].values()))
@@ -39,10 +40,10 @@ def main(argv=None):
     run = open_run(args)
     print("Start Membership Inference Attacks")
     say_at_chance(run, [ORIGINAL, *chosen])
-    for version in chosen:
-        for model in (ORIGINAL, version):
-            report_nr(run, model)
-        attack(run, version, attack_context(args, run), args.attacks, args.shadow_num)
+    for pair in sr.pairs(run, chosen, args.shadow_num):
+        for model in pair:
+            report_nr(run, model.version)
+        attack(run, pair, attack_context(args, run), args.attacks, args.shadow_num)
 
 
 if __name__ == "__main__":

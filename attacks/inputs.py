@@ -128,15 +128,16 @@ def read_version(run, version, shadow_num=None):
     models = [_read_model(run, version, world) for world in worlds]
     _check_alike(run, version, [_recipe(run, version, world, model)
                                 for world, model in zip(worlds, models, strict=True)])
-    return Attacked(version, models[0], tuple(models[1:]), run.split.apart(shadow_num))
+    found = Attacked(version, models[0], tuple(models[1:]), run.split.apart(shadow_num))
+    run.known[version, shadow_num] = found.identities
+    return found
 
 
 def identities(run, version, shadow_num=None):
     """The Identities of a version, read once in a run; errors as `read_version`."""
-    key = version, shadow_num
-    if key not in run.known:
-        run.known[key] = read_version(run, version, shadow_num).identities
-    return run.known[key]
+    if (version, shadow_num) not in run.known:
+        read_version(run, version, shadow_num)
+    return run.known[version, shadow_num]
 
 
 def attacked_worlds(run, shadow_num=None):

@@ -45,13 +45,14 @@ def expected(run, version, context, shadow_num=None):
             if known.sensitivities or not attack.sensitive}
 
 
-def attack_version(run, version, context, names=None, shadow_num=None, wait=0):
+def attack_version(run, version, context, names=None, shadow_num=None, wait=0, attacked=None):
     """Attack one version and keep the results; finished ones stay. Gives (values of NR.json, [lines on what is not]).
 
-    names: of the attacks to run, default all that the answers allow; wait: seconds for another process to end.
+    names: of the attacks to run, default all that the answers allow; wait: seconds for another process to end;
+    attacked: the version where it was read already.
     """
     with locked(run.layout.result(version, "NR.json"), wait):
-        attacked = read_version(run, version, shadow_num)
+        attacked = attacked or read_version(run, version, shadow_num)
         known, (attacks, lines) = attacked.identities, possible(attacked, names)
         jobs = {name: (attack, made_from(attack, known), attacked) for name, attack in attacks.items()}
         values = Results(run, version, "NR").complete(jobs, attacked.target, context, names,

@@ -78,15 +78,25 @@ def expected(run, version, context, shadow_num=None):
     return {name: attack.inputs(known, context) for name, attack in ATTACKS.items()}
 
 
-def attack_version(run, version, context, names=None, shadow_num=None):
+def pairs(run, versions, shadow_num=None):
+    """The Pair of the original, which is read once, with each of these versions; errors as `inputs.read_version`, and
+    `inputs.check_pair`."""
+    original = read_version(run, ORIGINAL, shadow_num)
+    for version in versions:
+        pair = Pair(original, read_version(run, version, shadow_num))
+        check_pair(run, *pair)
+        yield pair
+
+
+def attack_version(run, version, context, names=None, shadow_num=None, pair=None):
     """Attack one pair and keep the results; finished ones stay. Gives the values of SR.json.
 
+    names: of the attacks to run, default all that the answers allow; pair: from `pairs`, where it was read already.
     With SR2's forest, of which MR is made, the one attack of NR that MR without the original is made from is run on the
     compressed version, so that MR needs nothing but SR.
     """
     with locked(run.layout.result(version, "SR.json")):
-        pair = Pair(read_version(run, ORIGINAL, shadow_num), read_version(run, version, shadow_num))
-        check_pair(run, *pair)
+        pair = pair or next(pairs(run, [version], shadow_num))
         need_shadows(run, pair.compressed.shadows, "SR")
         known, (attacks, lines) = made_from(pair.original.identities, pair.compressed.identities), possible(pair)
         jobs = {name: (attack, known, pair) for name, attack in attacks.items()}
@@ -96,5 +106,6 @@ def attack_version(run, version, context, names=None, shadow_num=None):
                                                       {"shadows": len(pair.compressed.shadows)},
                                                       shadow_member=pair.compressed.shadow_member)
     if names is None or AGGREGATED in names:
-        nr.attack_version(run, version, context, [train_based.AGGREGATED], shadow_num, wait=3600)
+        nr.attack_version(run, version, context, [train_based.AGGREGATED], shadow_num, wait=3600,
+                          attacked=pair.compressed)
     return values

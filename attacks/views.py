@@ -1,7 +1,7 @@
 """Control for more queries: fixed views of one model, its answers to pictures mirrored or shifted by a pixel."""
 import numpy as np
 
-from attacks.inputs import Answers, Attacked, read_version
+from attacks.inputs import Answers, Attacked, attacked_worlds, read_version
 from common.errors import CompLeakError, FileError
 from common.files import load_arrays
 from common.paths import ORIGINAL, Version
@@ -15,11 +15,14 @@ def read_views(run, attacked):
     CompLeakError, naming the command, for views of other answers than queries.npz holds beside them.
     """
     paths = [run.layout.file(ORIGINAL, world.name, "views.npz") for world in run.split.worlds[: len(attacked.models)]]
+    run.known["views", len(paths)] = []
     if not all(path.exists() for path in paths):
         return []
     of_models = [_views_of(run, path, model) for path, model in zip(paths, attacked.models, strict=True)]
-    return [Attacked(Version("view", str(1 + number)), models[0], models[1:], attacked.disjoint)
-            for number, models in enumerate(zip(*of_models, strict=False))]
+    found = [Attacked(Version("view", str(1 + number)), models[0], models[1:], attacked.disjoint)
+             for number, models in enumerate(zip(*of_models, strict=False))]
+    run.known["views", len(paths)] = [view.identities.answers for view in found]
+    return found
 
 
 def _views_of(run, path, model):
@@ -45,7 +48,7 @@ def _views_of(run, path, model):
 
 def identities_of_views(run, shadow_num=None):
     """Identities of the original's views, [those of all worlds] a view, read once in a run; [] without views."""
-    key = "views", shadow_num
+    key = "views", len(attacked_worlds(run, shadow_num))
     if key not in run.known:
-        run.known[key] = [view.identities.answers for view in read_views(run, read_version(run, ORIGINAL, shadow_num))]
+        read_views(run, read_version(run, ORIGINAL, shadow_num))
     return run.known[key]

@@ -1,5 +1,6 @@
 """NR, SR and MR on made-up runs: who sees what, what is saved, and what is refused."""
 import json
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from attacks.rmia import game
 from common.errors import CompLeakError, UsageError
 from common.metrics import auc
 from common.paths import ORIGINAL, Version
+from models import queries
 from models.run import Run
 
 PRUNED, CLUSTERED = Version("pruning", "0.6"), Version("clustering", "4")
@@ -160,3 +162,14 @@ def test_contradicting_flags_are_refused(made_up_run, flags, says):
     layout = made_up_run([PRUNED], n=1200)
     with pytest.raises(UsageError, match=says):
         CompLeakNR.main(["--dataset_name", "digits", "--run_dir", str(layout.run_dir), *flags])
+
+
+def test_answers_are_read_once(made_up_run, monkeypatch):
+    layout, read, load = made_up_run([PRUNED, Version("pruning", "0.7")], n=300), Counter(), queries.load_queries
+    monkeypatch.setattr("models.run.load_queries", lambda path: read.update([path]) or load(path))
+    CompLeakSR.main([*PAIR, "pruning", "--compress_degree", "0.6", "0.7", "--attacks", "SR2 (RF)", "--run_dir",
+                     str(layout.run_dir)])
+    assert len(read) == 6 and set(read.values()) == {1}
+    read.clear()
+    mr.attack_groups(Run(layout), CONTEXT, rows=["confidence with the original"])
+    assert len(read) == 6 and set(read.values()) == {1}
