@@ -203,8 +203,8 @@ def read_judged(runs, name, module, origins_of):
 
     runs: the first, and others that are open already; origins_of: values → their `origins`, none for another format.
     """
-    layout = runs[0].layout
-    path, made_by = layout.result(ORIGINAL, name), hints.module(layout, module)
+    layout, *others = [run.layout for run in runs]
+    path, made_by = layout.result(ORIGINAL, name), hints.module(layout, module, *others)
     if not path.exists():
         return None
     with hints.mending(made_by):

@@ -57,7 +57,8 @@ def first_screen(evidence, judged):
     nothing = [f"{line}." for line in dict.fromkeys(
         line for one in evidence for line in at_chance_lines(one.run, [ORIGINAL]))]
     if judged is None:
-        command = hints.module(evidence[0].run.layout, "evaluation.claims")
+        layout, *others = [one.run.layout for one in evidence]
+        command = hints.module(layout, "evaluation.claims", *others)
         return {"sentences": [f"The attacker's best and the claims are not judged yet: run {command}", *nothing],
                 "claims": [], "best": [], "rules": [], "figure": None}
     found, figure = [answer.sentence(judged), answer.asked(judged), *nothing], answer.figure(judged)

@@ -65,11 +65,12 @@ def attacks(layout, setting, versions):
     return "; ".join("python " + shlex.join(words) for words in commands)
 
 
-def module(layout, name):
-    """The command of a module that reads a run: attacks.mr, evaluation.claims, …"""
+def module(layout, name, *others):
+    """The command of a module that reads a run, or also others of the same network: attacks.mr, evaluation.claims, …"""
     if layout.is_own:
         return audit(layout)
-    return "python " + shlex.join(["-m", name, *flags(layout)])
+    folders = ["--run_dir", *(str(one.run_dir) for one in (layout, *others))]
+    return "python " + shlex.join(["-m", name, *(flags(layout)[:4] + folders if others else flags(layout))])
 
 
 @contextmanager

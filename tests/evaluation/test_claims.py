@@ -2,6 +2,7 @@
 import contextlib
 import io
 import json
+import re
 import shutil
 from itertools import product
 
@@ -207,11 +208,12 @@ def test_nothing_is_judged_without_claims_and_after_results_have_changed(make_ru
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_claims_outlive_neither_protocol_nor_answers_of_any_of_their_runs(make_run, made_up, tmp_path, which):
+def test_claims_outlive_neither_protocol_nor_answers_of_any_of_their_runs(make_run, made_up, tmp_path, capsys, which):
     few = [ORIGINAL, Version("pruning", "0.9")]
     run_main(*(make_run(tmp_path / "runs" / str(seed), seed, versions=few, non_members=300) for seed in (0, 1)))
     shutil.move(tmp_path / "runs", tmp_path / "elsewhere")
-    first, changed = (Run(Layout(tmp_path / "elsewhere" / str(seed), "digits", "resnet18")) for seed in (0, which))
+    first, second, changed = (Run(Layout(tmp_path / "elsewhere" / str(seed), "digits", "resnet18"))
+                              for seed in (0, 1, which))
     assert claims.judged(Run(first.layout))
     changed.layout.run_dir.rename(tmp_path / "away")
     assert claims.judged(Run(first.layout)) is None
@@ -223,7 +225,9 @@ def test_claims_outlive_neither_protocol_nor_answers_of_any_of_their_runs(make_r
     assert claims.judged(first)
     made_up.answers(changed.layout, few[1], changed.split.target, changed.split,
                     np.zeros(changed.split.n, int), 0.0, 2, np.random.default_rng(5), moved=False)
-    assert claims.judged(Run(first.layout)) is None
+    assert claims.judged(Run(first.layout), Run(second.layout)) is None
+    both = f"evaluation.claims .* --run_dir {first.layout.run_dir} {second.layout.run_dir}\n"
+    assert re.search(both, capsys.readouterr().out)
 
 
 def test_missing_pieces_are_left_out_with_their_command(make_run, tmp_path, capsys):
