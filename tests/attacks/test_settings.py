@@ -173,3 +173,15 @@ def test_answers_are_read_once(made_up_run, monkeypatch):
     read.clear()
     mr.attack_groups(Run(layout), CONTEXT, rows=["confidence with the original"])
     assert len(read) == 6 and set(read.values()) == {1}
+
+
+@pytest.mark.parametrize("first", ["NR", "SR"])
+def test_nr_and_sr_share_the_forest_that_mr_without_the_original_is_made_from(made_up_run, monkeypatch, first):
+    run, fits, fit = Run(made_up_run([PRUNED], n=600)), [], classifiers.RandomForestClassifier.fit
+    monkeypatch.setattr(classifiers.RandomForestClassifier, "fit",
+                        lambda self, *given: fits.append(given[0].shape[1]) or fit(self, *given))
+    attacks = {"NR": lambda: nr.attack_version(run, PRUNED, CONTEXT, [train_based.AGGREGATED]),
+               "SR": lambda: sr.attack_version(run, PRUNED, CONTEXT, [sr.AGGREGATED])}
+    for setting in (first, *attacks.keys() - {first}):
+        attacks[setting]()
+    assert sorted(fits) == [20, 30]  # train_based_2's of one model's posteriors and label, SR2's of two
