@@ -37,7 +37,7 @@ def run_attack(name, signals, rows, context):
 
 
 def possible(attacked):
-    """({names of those that a version's answers allow, a shadow's among them}, [a line on what they do not]).
+    """({names of the attacks that can run on a version's answers}, [a line on each precondition that these lack]).
 
     Of several versions together the smallest set holds: of two, one is always within the other.
     """

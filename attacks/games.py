@@ -19,7 +19,7 @@ from common.seeds import derive_seed
 
 
 def asked(models, about):
-    """Whether these models answered all rows of those.
+    """Whether each of `models` was asked every scored row of each of `about`.
 
     Only models made elsewhere may lack some: a run's own models that do are out of date, which reading the rows says.
     """

@@ -138,7 +138,8 @@ def _joined(parts, fold):
 
 
 def _by_folds(fit, shadow, target, member, fold, kept):
-    """The same for a classifier. fit: (features, member) -> Classifier."""
+    """(cross-fitted scores of the shadow [n], scores of the target [m]) of a classifier that is fitted again for each
+    fold. fit: (features, member) -> Classifier; fold and kept as of `_nets`."""
     parts = [fit(shadow[rest], member[rest]).score(shadow[fold == part])
              for part, rest in ((part, kept & (fold != part)) for part in range(fold.max() + 1))]
     return _joined(parts, fold), fit(shadow[kept], member[kept]).score(target)
@@ -149,7 +150,7 @@ def _logistic(shadow, target, rows, fold, kept, seed):
 
 
 def _forest(shadow, target, rows, fold, kept, seed):
-    """The same for a forest: with one shadow the trees that did not see a row score it, else it is fitted by fold."""
+    """As `_by_folds`, of a forest: with one shadow the trees that did not see a row score it instead."""
     fit = partial(fit_forest, seed=derive_seed(seed, "forest"))
     if rows.groups is None:
         forest = fit(shadow, rows.member)

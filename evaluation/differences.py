@@ -54,7 +54,8 @@ def _auc(before, after, member):
 
 
 def _acc(before, after, member):
-    """The same of balanced accuracy: half the members' mean change of decision, less half the non-members'."""
+    """Balanced accuracy before and after, and the variance of their difference: half the members' mean change of
+    decision, less half the non-members'."""
     change = np.asarray(after[1], dtype=float) - np.asarray(before[1], dtype=float)
     variance = sum(change[side].var(ddof=1) / side.sum() for side in (member, ~member)) / 4
     return balanced_accuracy(before[1], member), balanced_accuracy(after[1], member), variance

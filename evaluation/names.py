@@ -63,5 +63,6 @@ def is_tuned(key, groups):
 
 
 def is_control(key, groups):
-    """Whether an attack says what something else than compression does; groups as of `is_tuned`."""
+    """Whether an attack is a control, whose versions are fine-tuned alone, or the original repeated, or views of it;
+    groups as of `is_tuned`."""
     return is_tuned(key, groups) or key[2] == mr.REPEATED or key[2] in mr.ON_VIEWS

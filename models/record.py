@@ -9,7 +9,7 @@ from scipy.stats import binom, norm
 from common.files import write_json
 from common.paths import ORIGINAL
 from models import hints
-from models.compression import onnx_int8
+from models.compression import TECHNIQUES
 from models.weights import weights_file
 
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "scipy")  # whose versions are recorded
@@ -27,8 +27,7 @@ def record(run, version, world, saved, seconds, device):
     correct, member = queries.logits[at].argmax(1) == queries.labels[at], queries.member[at]
     loss = queries.losses[at][member].mean(dtype=np.float64)
     size, original = (weights_file(run.layout, one, world.name).stat().st_size for one in (version, ORIGINAL))
-    onnx = weights_file(run.layout, version, world.name).suffix == ".onnx"
-    packages = (*PACKAGES, *(onnx_int8.PACKAGES if onnx else ()))
+    packages = (*PACKAGES, *getattr(TECHNIQUES.get(version.technique), "packages", ()))
     config = {"settings": saved["settings"], "weights": saved["digest"], "bytes": size,
               "ratio": round(original / size, 3), "accuracy_in": float(correct[member].mean()),
               "accuracy_out": float(correct[~member].mean()), "loss_in": float(loss), "seconds": round(seconds, 1),

@@ -41,6 +41,22 @@ def root():
     return ROOT
 
 
+class Planted:
+    """Creates a folder when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (os.mkdir, (str(self.path),))
+
+
+@pytest.fixture(scope="session")
+def planted():
+    """Planted(folder): what creates that folder when it is unpickled, which nothing here may do."""
+    return Planted
+
+
 @pytest.fixture(scope="session")
 def cifar_like(tmp_path_factory):
     """Class folders with CIFAR-10's class names: 28 + 12 noisy JPEG pictures (quality 75) a class, told by colour."""

@@ -17,16 +17,6 @@ from models.weights import Progress, read_weights
 OFFICIAL = "cifar-10-batches-py"
 
 
-class Planted:
-    """Creates a folder when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return (os.mkdir, (str(self.path),))
-
-
 def as_pickle(path, trap):
     path.write_bytes(pickle.dumps({"format": 1, "inputs": trap, "state": trap}))
 
@@ -63,9 +53,9 @@ READERS = {
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("plant", [as_pickle, as_torch, as_old_torch, as_arrays, as_array])
 @pytest.mark.parametrize("name", READERS)
-def test_a_planted_pickle_does_not_run(tmp_path, name, plant):
+def test_a_planted_pickle_does_not_run(tmp_path, name, plant, planted):
     path, trap = tmp_path / name, tmp_path / "ran"
-    plant(path, Planted(trap))
+    plant(path, planted(trap))
     try:
         assert READERS[name](path) is None
     except CompLeakError as error:
@@ -80,19 +70,19 @@ def test_a_planted_pickle_does_not_run(tmp_path, name, plant):
     (as_arrays, lambda path: np.load(path, allow_pickle=True)["meta"]),
     (as_array, lambda path: np.load(path, allow_pickle=True)),
 ])
-def test_the_traps_work(tmp_path, plant, spring):
-    plant(tmp_path / "file", Planted(tmp_path / "ran"))
+def test_the_traps_work(tmp_path, plant, spring, planted):
+    plant(tmp_path / "file", planted(tmp_path / "ran"))
     spring(tmp_path / "file")
     assert (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("name", ["array", "meta"])
-def test_a_pickle_in_the_picture_cache_does_not_run(cifar_like, tmp_path, monkeypatch, name):
+def test_a_pickle_in_the_picture_cache_does_not_run(cifar_like, tmp_path, monkeypatch, name, planted):
     monkeypatch.setattr(cache, "FOLDER", tmp_path / "datasets")
     expected = sets.load("cifar10", cifar_like, image_size=8).digest
     path = next((tmp_path / "datasets").glob("*.npy" if name == "array" else "*.json"))
     for plant in (as_array, as_pickle):
-        plant(path, Planted(tmp_path / "ran"))
+        plant(path, planted(tmp_path / "ran"))
         assert sets.load("cifar10", cifar_like, image_size=8).digest == expected
         assert not (tmp_path / "ran").exists()
 
@@ -107,11 +97,11 @@ def offline(monkeypatch):
     monkeypatch.setattr("urllib.request.urlopen", refuse)
 
 
-def test_a_pickle_in_the_official_batches_does_not_run(tmp_path, offline):
+def test_a_pickle_in_the_official_batches_does_not_run(tmp_path, offline, planted):
     """torchvision unpickles a batch only where its MD5 is the official one."""
     (tmp_path / OFFICIAL).mkdir()
     for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta"):
-        as_pickle(tmp_path / OFFICIAL / name, Planted(tmp_path / "ran"))
+        as_pickle(tmp_path / OFFICIAL / name, planted(tmp_path / "ran"))
     with pytest.raises(CompLeakError, match="CIFAR-10 could not be downloaded"):
         sets.load("cifar10", tmp_path)
     assert not (tmp_path / "ran").exists()

@@ -50,7 +50,7 @@ def fetch(config):
 
 
 def _given(config, *names):
-    """The flags of those of these settings that are not empty."""
+    """The command-line flags of those of these settings that have a value."""
     return [word for name in names if config[name] for word in (f"--{name}", config[name])]
 
 
@@ -126,7 +126,7 @@ def results_left(config, setting, models="original"):
 
 
 def combined_left(config, *names):
-    """The same of what is in the folder of the run's results: tables, figures, claims, report."""
+    """Where the files lie that are made once a run (tables, figures, claims, report), below the run's folder."""
     return [f"{_roots(config, None)[0]}/{name}" for name in names]
 
 

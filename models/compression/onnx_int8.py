@@ -131,7 +131,7 @@ class OnnxInt8(Technique):
     name, script, degree_flag, file = "ptq", "quantization/ptq.py", "--degree", "model.onnx"
     adjective, degrees = "deployed", ("onnx-int8", FLOAT_LOGITS)
     allowed = f"onnx-int8 or {FLOAT_LOGITS}"
-    lr, calibration = None, CALIBRATION
+    lr, calibration, packages = None, CALIBRATION, PACKAGES
 
     def check(self, degree, recipe):
         need()

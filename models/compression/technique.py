@@ -7,12 +7,13 @@ class Technique:
 
     name: of its folder results_<name>/ and of --compress_name · degrees: the usual ones, as text · in_paper: whether a
     whole run has them · script, degree_flag, epochs_flag, lr: its stage's command and defaults · adjective: of the
-    models it makes · allowed: which degrees exist, in words · file: what its models are saved as.
+    models it makes · allowed: which degrees exist, in words · file: what its models are saved as · packages: that
+    it needs beyond the usual ones, whose versions are recorded.
     One that trains nothing has no epochs_flag, and `Hooks.look` shows it `calibration` members.
     """
 
     name = script = degree_flag = epochs_flag = adjective = allowed = ""
-    degrees, in_paper, file = (), False, "weights.pt"
+    degrees, in_paper, file, packages = (), False, "weights.pt", ()
     lr, calibration = 0.001, 0
 
     def parse(self, text):

@@ -100,23 +100,13 @@ def test_a_damaged_cache_is_made_again(tmp_path, datasets, write_pictures, load,
     assert same(first, load(tmp_path / "set"))
 
 
-def test_a_planted_pickle_in_the_cache_does_not_run(tmp_path, datasets, write_pictures, load, load_copy, same):
+def test_a_planted_pickle_in_the_cache_does_not_run(tmp_path, datasets, write_pictures, load, load_copy, same, planted):
     write_pictures(tmp_path / "set")
     first = load_copy(tmp_path / "set")
     array, _ = the_cache(datasets)
-    np.save(array, np.array([Planted(tmp_path / "ran")], dtype=object), allow_pickle=True)
+    np.save(array, np.array([planted(tmp_path / "ran")], dtype=object), allow_pickle=True)
     assert same(first, load(tmp_path / "set"))
     assert not (tmp_path / "ran").exists()
-
-
-class Planted:
-    """Creates a file when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return (os.mkdir, (str(self.path),))
 
 
 def test_sizes_are_cached_apart(tmp_path, write_pictures, load, same, no_decoding):

@@ -1,6 +1,5 @@
 """models/query.py: answers, losses and sensitivities against plain loops, and files that cannot be trusted."""
 import json
-import os
 
 import numpy as np
 import pytest
@@ -19,16 +18,6 @@ from models.queries import Queries, is_current, load_queries, losses, noise, que
 
 STATISTICS = ((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
 MEAN, STD = (np.array(values, dtype=np.float64) for values in STATISTICS)
-
-
-class Planted:
-    """Creates a folder when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return (os.mkdir, (str(self.path),))
 
 
 class Precise(nn.Module):
@@ -243,10 +232,10 @@ def test_a_flipped_bit_in_the_numbers_is_noticed(tmp_path):
 
 
 @pytest.mark.parametrize("where", ["logits", "meta"])
-def test_a_planted_pickle_is_refused_and_does_not_run(tmp_path, where):
+def test_a_planted_pickle_is_refused_and_does_not_run(tmp_path, where, planted):
     path = tmp_path / "queries.npz"
     trap = np.empty(1, dtype=object)
-    trap[0] = Planted(tmp_path / "ran")
+    trap[0] = planted(tmp_path / "ran")
     np.savez(path, **{"meta": np.array(json.dumps({"format": 1, **META})), **answers(), where: trap})
     refused(path, "is damaged")
     assert not is_current(path, META) or where == "logits"

@@ -1,5 +1,4 @@
 """models/checkpoint.py: names, whole files or none, and nothing in a file that can run."""
-import os
 from pathlib import Path
 
 import numpy as np
@@ -20,16 +19,6 @@ from models.run import Run
 from models.weights import Progress, digest_of, load_model, read_weights, save_weights
 
 SETTINGS = {"technique": None, "degree": None, "model": "resnet18", "num_cls": 3, "lr": 0.1}
-
-
-class Planted:
-    """Creates a folder when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return (os.mkdir, (str(self.path),))
 
 
 def tensors(seed=0):
@@ -239,9 +228,9 @@ def test_a_flipped_bit_is_refused_or_changes_nothing(tmp_path):
     assert refusals > 100
 
 
-def test_a_planted_pickle_is_refused_and_does_not_run(tmp_path):
+def test_a_planted_pickle_is_refused_and_does_not_run(tmp_path, planted):
     path = tmp_path / "weights.pt"
-    torch.save({"format": 1, "tensors": {}, "settings": Planted(tmp_path / "ran"), "fingerprint": ""}, path)
+    torch.save({"format": 1, "tensors": {}, "settings": planted(tmp_path / "ran"), "fingerprint": ""}, path)
     assert "damaged" in refused(path)
     assert not (tmp_path / "ran").exists()
     torch.load(path, weights_only=False)
