@@ -28,7 +28,8 @@ def write_run(folder, versions, scored, shadow_num=1, sensitivity=False, seed=0,
         logits = original_logits(rng, labels, difficulty, np.isin(np.arange(split.n), world.members), classes)
         for version in [ORIGINAL, *(v for v in versions if v != ORIGINAL)]:
             noise = 0 if version == ORIGINAL else rng.normal(0, 0.7, logits.shape)
-            _write_model(layout, version, world, split, labels, (logits + noise).astype(np.float32), sensitivity, rng)
+            write_model(layout, version, world, split, labels, (logits + noise).astype(np.float32),
+                        0.05 if sensitivity else None, rng)
     return layout
 
 
@@ -40,7 +41,11 @@ def original_logits(rng, labels, difficulty, member, classes=CLASSES):
     return logits
 
 
-def _write_model(layout, version, world, split, labels, logits, sensitivity, rng):
+def write_model(layout, version, world, split, labels, logits, sensitivity, rng):
+    """queries.npz of one made-up model and, drawn at random with this mean, sensitivity.npz (none for None).
+
+    logits [n, c] float32, labels [n] of every picture; rng: a NumPy Generator. Gives the name of its weights.
+    """
     index, evaluation = np.arange(split.n), np.sort(world.evaluation)
     parent = None if version == ORIGINAL else f"{ORIGINAL} {world.name}"
     meta = {"variant": str(version), "world": world.name, "weights": f"{version} {world.name}", "parent": parent,
@@ -48,6 +53,7 @@ def _write_model(layout, version, world, split, labels, logits, sensitivity, rng
     save_arrays(layout.file(version, world.name, "queries.npz"), {**meta, "rows": "all"}, logits=logits,
                 losses=losses(logits, labels), labels=labels, index=index, member=np.isin(index, world.members))
     if sensitivity:
-        noise = rng.exponential(0.05, (len(evaluation), logits.shape[1])).astype(np.float32)
+        noise = rng.exponential(sensitivity, (len(evaluation), logits.shape[1])).astype(np.float32)
         save_arrays(layout.file(version, world.name, "sensitivity.npz"), {**meta, "seed": split.seed},
                     index=evaluation, sensitivity=noise)
+    return meta["weights"]

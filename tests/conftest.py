@@ -17,12 +17,12 @@ from attacks.attack import Options, Scored
 from attacks.inputs import identities
 from attacks.results import Results
 from attacks.saved import context_of
+from benchmarks.made_up import write_model
 from common.files import read_json, save_arrays, write_json
 from common.paths import ORIGINAL, Layout
 from data import splits
 from data.official import CIFAR10_CLASSES
 from models.compression import paper_versions
-from models.queries import losses
 from models.run import Run, Settings
 
 PAPER = tuple(paper_versions())
@@ -108,31 +108,34 @@ def make_run(folder, versions, leak=0.0, seed=0, n=4000, classes=10, shadow_num=
 
 def write_answers(layout, version, world, split, labels, leak, classes, rng, moved=True):
     """queries.npz, sensitivity.npz (moved) and config.json of one made-up model."""
-    index, evaluation = np.arange(split.n), np.sort(world.evaluation)
+    index = np.arange(split.n)
     member = np.isin(index, world.members)
     logits = rng.normal(size=(split.n, classes)).astype(np.float32)
     logits[index, labels] += 1.5 + leak * member
-    meta = {"variant": str(version), "world": world.name, "weights": f"{version} {world.name}",
-            "parent": None if version == ORIGINAL else f"{ORIGINAL} {world.name}", "split": split.digest,
-            "data": split.data_digest}
-    save_arrays(layout.file(version, world.name, "queries.npz"), {**meta, "rows": "all"}, logits=logits,
-                losses=losses(logits, labels), labels=labels, index=index, member=member)
-    if moved:
-        sensitivity = rng.exponential(size=(len(evaluation), classes)).astype(np.float32)
-        save_arrays(layout.file(version, world.name, "sensitivity.npz"), {**meta, "seed": split.seed},
-                    index=evaluation, sensitivity=sensitivity)
+    weights = write_model(layout, version, world, split, labels, logits, 1.0 if moved else None, rng)
     correct = logits.argmax(1) == labels
     write_json(layout.file(version, world.name, "config.json"),
-               {"settings": {"technique": version.technique, "degree": version.degree}, "weights": meta["weights"],
+               {"settings": {"technique": version.technique, "degree": version.degree}, "weights": weights,
                 "bytes": 1000, "ratio": 1.0,
                 "accuracy_in": float(correct[member].mean()), "accuracy_out": float(correct[~member].mean()),
                 "before": {"accuracy_in": 1.0, "accuracy_out": 0.5, "bytes": 1000}})
 
 
+def write_views(layout):
+    """Two made-up views of each original, as far from its plain answers as another model's."""
+    run, rng = Run(layout), np.random.default_rng(3)
+    for world in run.split.worlds:
+        plain = run.queries(ORIGINAL, world.name)
+        views = plain.logits[:, None] + rng.normal(size=(len(plain.index), 2, 10))
+        save_arrays(layout.file(ORIGINAL, world.name, "views.npz"), {**plain.meta, "views": 2}, index=plain.index,
+                    logits=views.astype(np.float32))
+
+
 @pytest.fixture(scope="session")
 def made_up():
     """The functions that make up answers, results and configurations, for tests with runs of their own."""
-    return SimpleNamespace(run=make_run, answers=write_answers, scores=save_scores, config=write_config)
+    return SimpleNamespace(run=make_run, answers=write_answers, views=write_views, scores=save_scores,
+                           config=write_config)
 
 
 @pytest.fixture

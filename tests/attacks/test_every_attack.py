@@ -15,7 +15,6 @@ from attacks import classifiers, equals, learned, learners, mr, mr_network, nr, 
 from attacks.attack import FITTED, NONE, REFERENCE, Context
 from attacks.inputs import read_version
 from attacks.views import read_views
-from common.files import save_arrays
 from common.metrics import auc
 from common.paths import ORIGINAL, Version
 from common.seeds import derive_seed
@@ -43,13 +42,8 @@ def quick():
 
 
 def everything(layout):
-    """{entry: (Attack, what it sees)} on a made-up run of three versions, two views of the original with it."""
-    run, rng, given = Run(layout), np.random.default_rng(3), {}
-    for world in run.split.worlds:
-        plain = run.queries(ORIGINAL, world.name)
-        views = plain.logits[:, None] + rng.normal(size=(len(plain.index), 2, 10))
-        save_arrays(layout.file(ORIGINAL, world.name, "views.npz"), {**plain.meta, "views": 2}, index=plain.index,
-                    logits=views.astype(np.float32))
+    """{entry: (Attack, what it sees)} on a made-up run of three versions with two views of the original."""
+    run, given = Run(layout), {}
     pair = sr.Pair(read_version(run, ORIGINAL), read_version(run, PRUNED))
     for version in (PRUNED, CLUSTERED):
         sr.attack_version(run, version, CONTEXT, [sr.AGGREGATED])
@@ -70,6 +64,7 @@ def known(tmp_path_factory, made_up):
     @cache
     def make(leak, n):
         layout = made_up.run(tmp_path_factory.mktemp("run"), [PRUNED, CLUSTERED], leak=leak, n=n, seed=1)
+        made_up.views(layout)
         found = everything(layout)
 
         @cache

@@ -18,7 +18,7 @@ from attacks.games import signals_of
 from attacks.inputs import read_version
 from attacks.saved import read_multi, read_result
 from attacks.views import read_views
-from common.files import read_json, save_arrays
+from common.files import read_json
 from common.metrics import auc
 from common.paths import ORIGINAL, Version
 from evaluation import ablation, claims, evidence
@@ -51,21 +51,11 @@ def known(tmp_path_factory, made_up):
         sizes = {"shadow_num": 3} if pools == "disjoint" else {"shadow_num": 4, "train_size": n // 2}
         layout = made_up.run(tmp_path_factory.mktemp("run"), [PRUNED, CLUSTERED], leak=leak, n=n, seed=1, pools=pools,
                              **sizes)
-        write_views(layout)
+        made_up.views(layout)
         read = {version: read_version(Run(layout), version) for version in (ORIGINAL, PRUNED, CLUSTERED)}
         return {**read, "views": read_views(Run(layout), read[ORIGINAL])}
 
     return make
-
-
-def write_views(layout):
-    """Two made-up views of each original, as far from its plain answers as another model's."""
-    run, rng = Run(layout), np.random.default_rng(3)
-    for world in run.split.worlds:
-        plain = run.queries(ORIGINAL, world.name)
-        views = plain.logits[:, None] + rng.normal(size=(len(plain.index), 2, 10))
-        save_arrays(layout.file(ORIGINAL, world.name, "views.npz"), {**plain.meta, "views": 2}, index=plain.index,
-                    logits=views.astype(np.float32))
 
 
 def versions_of(entry, read):
