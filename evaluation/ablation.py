@@ -93,8 +93,8 @@ def attack(run, versions, ablation):
     context = replace(ablation.context, seed=run.settings.seed, choices=run.settings.choices)
     _, lines = nr.attack_version(run, ORIGINAL, context, PAPER_NR, ablation.shadow_num)
     print("".join(f"{run.layout.run_dir}: {line}\n" for line in lines), end="")
-    for version in versions:
-        sr.attack_version(run, version, context, PAPER_SR, ablation.shadow_num)
+    for pair in sr.pairs(run, versions, ablation.shadow_num):
+        sr.attack_version(run, pair.compressed.version, context, PAPER_SR, ablation.shadow_num, pair)
     groups = groups_of(versions)
     if groups:
         mr.attack_groups(run, context, groups, ablation.shadow_num, list(mr.AGGREGATED))

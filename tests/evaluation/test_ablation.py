@@ -164,7 +164,7 @@ def test_mr_takes_all_versions_where_they_fill_no_group(ablated, monkeypatch):
     run, taken = Run(ablated[0]), []
     monkeypatch.setattr("attacks.groups.paper_groups", lambda: {"pruned four": [PRUNED, Version("pruning", "0.7")]})
     monkeypatch.setattr(mr, "attack_groups", lambda *args: taken.append(args[2]))
-    monkeypatch.setattr(ablation.sr, "attack_version", lambda *args, **more: None)
+    monkeypatch.setattr(ablation.sr, "pairs", lambda *args: [])
     pair = [PRUNED, Version("quantization", "int8")]
     for versions in ([PRUNED], pair, [PRUNED, Version("pruning", "0.7")]):
         ablation.attack(run, versions, asked_for(versions))
