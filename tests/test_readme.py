@@ -7,9 +7,11 @@ import statistics
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from common.errors import CompLeakError
+from common.intervals import t_interval
 
 PAGES = sorted(page.relative_to(Path(__file__).parent.parent).as_posix()
                for page in Path(__file__).parent.parent.glob("**/README.md")
@@ -162,10 +164,19 @@ def test_the_answer_is_that_of_the_committed_claims(root, page):
         wanted.append("0.14 [-0.01, 0.29]")
         low, high = best["differences"]["published - fine-tuned"]["auc"]["over_seeds"]
         assert (round(100 * low, 2), round(100 * high, 2)) == (-0.29, 0.01)
-    for setting, place, attack in (("NR", "original", "confidence"), ("SR", "pruning_1e-07", "confidence"),
-                                   ("MR", ".", "all 3, confidence with the original")):
-        each = [json.loads(path.read_text(encoding="utf-8"))["attacks"][attack]["auc"]
-                for path in folder.glob(f"*/{place}/{setting}.json")]
+    bayes = "LiRA_online (Bayes)"
+
+    def aucs(setting, place, attack):
+        """Of the nine targets, in per cent."""
+        each = [100 * json.loads(path.read_text(encoding="utf-8"))["attacks"][attack]["auc"]
+                for path in sorted(folder.glob(f"*/{place}/{setting}.json"))]
         assert len(each) == 9
-        wanted.append(f"{100 * statistics.mean(each):.1f}")
+        return np.array(each)
+
+    wanted += [f"{aucs(*key).mean():.1f}" for key in (
+        ("NR", "original", "confidence"), ("SR", "pruning_1e-07", "confidence"),
+        ("MR", ".", "all 3, confidence with the original"), ("MR", ".", "all 3, confidence on views"))]
+    gain = aucs("MR", ".", f"all 3, joint_{bayes} on views") - aucs("NR", "original", bayes)
+    low, high = t_interval(gain)
+    wanted.append(f"{gain.mean():.2f} [{low:.2f}, {high:.2f}]")
     assert not [words for words in wanted if words not in text]
