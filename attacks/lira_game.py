@@ -1,4 +1,5 @@
 """LiRA as an attack, on one version (NR) and jointly on several (SR, MR): its games, and where the cut comes from."""
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -71,7 +72,8 @@ def joint(name, signals, shadow_member):
     if JOINT[name] == BAYES:
         return _decided(list(map(_bayes, _of_versions(signals))), shadow_member)
     if JOINT[name] == ONLINE:
-        return _decided([_online(online_joint_score, one) for one in _of_versions(signals)], shadow_member)
+        # not a loop, whose variable would hold one game while the next is formed
+        return _decided(list(map(partial(_online, online_joint_score), _of_versions(signals))), shadow_member)
     members = np.split(shadow_member, np.cumsum([len(rows) for rows in signals[0].games.rows[1:]])[:-1])
     each = np.array([member_shift(one.phi, one.out_phi, one.out, member)
                      for one, member in zip(islice(_of_versions(signals), 1, None), members, strict=True)])
@@ -82,8 +84,8 @@ def joint(name, signals, shadow_member):
 
 def _of_versions(signals):
     """Each world's Game of all versions together, one after the other; who trained on what is the same in all."""
-    for games in zip(*(one.games for one in signals), strict=True):
-        yield _joined(games)
+    for player in range(len(signals[0].games.rows)):
+        yield _joined([one.games[player] for one in signals])
 
 
 def _joined(games):
