@@ -15,7 +15,7 @@ from evaluation.comparisons import (
     UNDECIDED,
 )
 from evaluation.drawing import Row, draw_answer
-from evaluation.names import ROWS, SETTINGS, TUNED, key_of, runs_in_words, short
+from evaluation.names import ROWS, SETTINGS, TUNED, VIEWED, key_of, runs_in_words, short
 from evaluation.writing import with_interval
 from models import protocol
 
@@ -25,7 +25,8 @@ NARROW = {("C1", EVERY_NR): "heavily", ("C1", EQUIVALENCE): "lightly"}
 WAYS = {SAME_FAMILY: "than the same attack on fewer", EVERY_NR: "than any on one model",
         SAME_KNOWLEDGE: "with equal knowledge", BEST: "by the attacker's best"}
 STEPS = {"published - original": "everything published with it",
-         "published - fine-tuned": "compressing rather than only fine-tuning"}
+         "published - fine-tuned": "compressing rather than only fine-tuning",
+         "published - views": "versions rather than more questions to the original"}
 
 
 def chosen(saved):
@@ -54,7 +55,8 @@ def rows(saved):
             attacks = dict.fromkeys(_words(one[setting]["attack"]) for one in best["chosen"])
             rate = best[setting]["auc"]
             attack = next(iter(attacks)) if len(attacks) == 1 else "one for each seed"
-            found.append(Row(words, attack, rate["mean"], interval_of(rate), rate["per_seed"], setting == TUNED))
+            found.append(Row(words, attack, rate["mean"], interval_of(rate), rate["per_seed"],
+                             setting in (TUNED, VIEWED)))
     return found
 
 

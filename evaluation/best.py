@@ -21,10 +21,11 @@ BEYOND = (sr.AGGREGATED, *equals.KNOWLEDGE)  # of SR, what is compared with itse
 LINE = "NR", str(ORIGINAL), "RMIA"  # what the best is shown against
 BEST_ATTACK = "best attack"
 LEVELS = FITTED, REFERENCE  # of knowledge, at which SR and MR are compared with NR
-# What an attacker has: the original alone, all that is published with it, the original and fine-tuned versions instead.
-ORIGINAL_ALONE, PUBLISHED, TUNED = (("NR", str(ORIGINAL), BEST_ATTACK), (ANY, ANY, BEST_ATTACK),
-                                    (ANY, "fine-tuned", BEST_ATTACK))
-HAS = {"original": ORIGINAL_ALONE, "published": PUBLISHED, "fine-tuned": TUNED}
+# What an attacker has: the original alone, all that is published with it; instead of that the original and fine-tuned
+# versions, or the original and its answers to fixed views of each picture.
+ORIGINAL_ALONE, PUBLISHED, TUNED, VIEWED = (("NR", str(ORIGINAL), BEST_ATTACK), (ANY, ANY, BEST_ATTACK),
+                                            (ANY, "fine-tuned", BEST_ATTACK), (ANY, "views", BEST_ATTACK))
+HAS = {"original": ORIGINAL_ALONE, "published": PUBLISHED, "fine-tuned": TUNED, "views": VIEWED}
 
 
 def best(setting):
@@ -33,6 +34,7 @@ def best(setting):
 
 
 STEPS = {"published - original": (PUBLISHED, ORIGINAL_ALONE), "published - fine-tuned": (PUBLISHED, TUNED),
+         "published - views": (PUBLISHED, VIEWED),
          "SR - NR": (best("SR"), best("NR")), "MR - SR": (best("MR"), best("SR"))}
 
 
@@ -105,10 +107,13 @@ def _of_all(known):
 def _of_what_he_has(known, keys, evidence, groups):
     """{key of HAS: candidates}; nothing where only the original was attacked."""
     alone = _keys(known, "NR", [str(ORIGINAL)])
-    tuned = [key for key in keys if all(key in one.areas for one in evidence) and is_tuned(key, groups)
-             and key[2] not in (mr.REPEATED, *mr.ON_VIEWS)]
-    found = {ORIGINAL_ALONE: alone, PUBLISHED: known} if alone and len(alone) < len(known) else {}
-    return {**found, TUNED: [*alone, *tuned]} if found and tuned else found
+    if not alone or len(alone) == len(known):
+        return {}
+    judged = [key for key in keys if all(key in one.areas for one in evidence)]
+    tuned = [key for key in judged if is_tuned(key, groups) and key[2] not in (mr.REPEATED, *mr.ON_VIEWS)]
+    views = [key for key in judged if key[2] in mr.ON_VIEWS]
+    return {ORIGINAL_ALONE: alone, PUBLISHED: known,
+            **{has: [*alone, *more] for has, more in ((TUNED, tuned), (VIEWED, views)) if more}}
 
 
 def _keys(keys, setting, models=None):

@@ -8,9 +8,10 @@ from models import compression
 ATTACKS = {**nr.ATTACKS, **sr.ATTACKS}
 ANY = "any"  # the model of an attack that was chosen among several models
 SETTINGS = {"NR": "on one model", "SR": "with one compressed", "MR": "with several"}
-TUNED = "fine-tuned"
+TUNED, VIEWED = "fine-tuned", "views"
 # Of the attacker's best, what he has.
-ROWS = {"original": "on the original alone", **SETTINGS, TUNED: "with fine-tuned, not compressed"}
+ROWS = {"original": "on the original alone", **SETTINGS, TUNED: "with fine-tuned, not compressed",
+        VIEWED: "with more questions to the original"}
 PART = re.compile(r"[^ ,]+(?: \([^ ,]*)?")  # a word, with what stands in brackets after it
 
 

@@ -40,7 +40,7 @@ def made(areas, seed=0, strength=None):
     """A run whose attacks have these areas on the shadow, and on the target scores of the strength given by key."""
     rng, member = np.random.default_rng(seed), np.arange(N) < N // 2
     scores = {key: rng.normal(size=N) + (strength or {}).get(key, 0) * member for key in areas}
-    return Made(scores, areas, member, GROUPS, SimpleNamespace(settings=SimpleNamespace(seed=seed)))
+    return Made(scores, dict(areas), member, GROUPS, SimpleNamespace(settings=SimpleNamespace(seed=seed)))
 
 
 NR = {("NR", model, attack): area for model in ("original", "pruning_0.6", "clustering_4")
@@ -74,10 +74,11 @@ def test_each_seed_chooses_by_itself_and_only_among_what_all_runs_have():
 def test_controls_are_never_chosen_and_are_in_no_pair():
     controls = {("SR", "pruning_1e-07", "calibrated"): 0.99, ("NR", "pruning_1e-07", "calibrated"): 0.99,
                 ("MR", "fine-tuned two", "calibrated with the original"): 0.99,
-                ("MR", "both", mr.REPEATED): 0.99}
+                ("MR", "both", mr.REPEATED): 0.99, ("MR", "both", "calibrated on views"): 0.99}
     one = made({**AREAS, **controls})
     chosen = best.choose([one], list(one.scores))
-    tuned = chosen.keys[0].pop(best.TUNED)
+    tuned, viewed = chosen.keys[0].pop(best.TUNED), chosen.keys[0].pop(best.VIEWED)
+    assert viewed == ("MR", "both", "calibrated on views")
     assert not set(chosen.keys[0].values()) & set(controls) and tuned in controls and tuned[2] != mr.REPEATED
     assert not [pair for pair in chosen.pairs if "fine" in str(pair)]
     weak = made({**AREAS, **dict.fromkeys(controls, 0.55)})  # he who has fine-tuned versions still has the original
@@ -140,7 +141,8 @@ def test_attacks_are_compared_with_themselves_on_as_many_controls():
     assert chosen.beyond == [(("SR", model, "calibrated"), ("SR", "pruning_1e-07", "calibrated"))
                              for model in ("pruning_0.6", "clustering_4")] + [several, (
                                  several[0], ("MR", "both", "calibrated on views"))]
-    assert not views.keys() & set(chosen.keys[0].values())
+    assert chosen.keys[0].pop(best.VIEWED) in views and not views.keys() & set(chosen.keys[0].values())
+    chosen.keys[0][best.VIEWED] = ("MR", "both", "calibrated on views")
     found = best.summary(chosen, [one], {"auc": chosen.measured("auc", [one])})["beyond controls"][-2]
     assert found["against"] == "MR of fine-tuned two, calibrated with the original"
     expected = auc(one.scores[several[0]], one.member) - auc(one.scores[several[1]], one.member)
