@@ -5,6 +5,7 @@ from attacks.results import report
 from common.command import run as run_command
 from common.errors import CompLeakError, UsageError
 from common.paths import ORIGINAL
+from models.compression import short
 from models.record import say_at_chance
 
 
@@ -26,7 +27,7 @@ def attack(run, version, context, names=None, shadow_num=None):
     if not result["attacks"]:
         raise CompLeakError(f"{', '.join(names)}: cannot run on {version}, for the reason above")
     scored = next(iter(result["attacks"].values()))
-    report(f"CompLeakNR, {version}: {scored['members'] + scored['non_members']} rows of the target",
+    report(f"CompLeakNR, {short(version)}: {scored['members'] + scored['non_members']} rows of the target",
            result["attacks"], run)
 
 

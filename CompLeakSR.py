@@ -8,6 +8,7 @@ from common.errors import CompLeakError, UsageError
 from common.paths import ORIGINAL
 from evaluation.added import second_model
 from models import hints
+from models.compression import short
 from models.record import say_at_chance
 
 
@@ -18,7 +19,7 @@ def attack(run, pair, context, names=None, shadow_num=None):
     if not result["attacks"]:
         raise CompLeakError(f"{', '.join(names)}: cannot run on {version}, for the reason above")
     scored = next(iter(result["attacks"].values()))
-    report(f"CompLeakSR, original + {version}: {scored['members'] + scored['non_members']} rows of the target",
+    report(f"CompLeakSR, original + {short(version)}: {scored['members'] + scored['non_members']} rows of the target",
            result["attacks"], run)
     print(second_model(run, version))
 
@@ -27,9 +28,9 @@ def report_nr(run, version):
     """Print the NR numbers of one model, or the command that makes them."""
     result = read_result(run, "NR", version)
     if result is not None and len(result["attacks"]) > 1:
-        report(f"CompLeakNR, {version}:", result["attacks"], run)
+        report(f"CompLeakNR, {short(version)}:", result["attacks"], run)
     else:
-        print(f"CompLeakNR, {version}: not attacked yet, run {hints.attacks(run.layout, 'NR', [version])}")
+        print(f"CompLeakNR, {short(version)}: not attacked yet, run {hints.attacks(run.layout, 'NR', [version])}")
 
 
 def main(argv=None):

@@ -171,13 +171,13 @@ def evaluate(scores, decisions, member, seed, released_tpr=None):
 
 # What is printed.
 
-def line(name, metrics):
-    """One attack in one line, per cent, with 95% intervals for AUC and TPR."""
+def line(name, metrics, width=20):
+    """One attack in one line, per cent, with 95% intervals for AUC and TPR; width: characters for the name."""
     low, high = (100 * end for end in metrics["auc_interval"])
     text = f"AUC {100 * metrics['auc']:6.2f}% [{low:.2f}, {high:.2f}]   TPR at 0.1% FPR {tpr(metrics)}"
     if metrics["acc"] is None:
-        return f"{name:<20} ACC needs a shadow   {text}"
-    return (f"{name:<20} ACC {100 * metrics['acc']:6.2f}%   {text}   "
+        return f"{name:<{width}} ACC needs a shadow   {text}"
+    return (f"{name:<{width}} ACC {100 * metrics['acc']:6.2f}%   {text}   "
             f"FPR at threshold {100 * metrics['fpr_of_decision']:.2f}%")
 
 
@@ -193,4 +193,4 @@ def report(title, attacks, run):
     """Print a title, with protocol and pools where they are not the usual ones, and one line an attack."""
     print(f"{title}{run.settings.unusual}")
     for name, metrics in attacks.items():
-        print("  " + line(name, metrics))
+        print("  " + line(name, metrics, max(20, *map(len, attacks))))

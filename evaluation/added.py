@@ -50,4 +50,9 @@ def second_model(run, version):
     attack = max(possible, key=together.get)
     against = max((like(attack, model) for model in pair), key=alone.get)
     return (f"the second model adds {points(found, attack, against)} points of AUC over the same attack on one: "
-            f"{label(attack)}, {label(against)}")
+            f"{_said(attack)}, {_said(against)}")
+
+
+def _said(key):
+    setting, model, attack = key
+    return label((setting, short(model), attack))

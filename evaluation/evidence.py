@@ -14,6 +14,7 @@ from common.metrics import auc
 from common.paths import ORIGINAL, TARGET, Layout
 from common.provenance import digest
 from models import hints, protocol
+from models.compression import short
 from models.run import Run
 
 # Settings in which runs of different seeds may differ: what follows from the seed, and names that decide nothing.
@@ -87,7 +88,7 @@ def mention_samia(found):
     without = [version for version, result in found.nr.items() if "SAMIA" not in result["attacks"]]
     layout = found.run.layout
     if without and not layout.is_own and layout.attacked == TARGET:
-        print(f"SAMIA is left out for {', '.join(map(str, without))}: it needs sensitivities, so repeat the training "
+        print(f"SAMIA is left out for {', '.join(map(short, without))}: it needs sensitivities, so repeat the training "
               f"commands without --no-sensitivity, then {hints.attacks(layout, 'NR', without)}")
 
 

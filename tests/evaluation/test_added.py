@@ -46,7 +46,7 @@ def test_the_second_models_gain_is_over_the_same_attack_and_chosen_on_the_shadow
     line = added.second_model(run, PRUNED)
     gain = 100 * (together["calibrated"] - alone["calibrated"])  # neither the target's best, nor what has no like alone
     assert line.startswith(f"the second model adds {gain:+.2f} [") and "\n" not in line
-    assert line.endswith("over the same attack on one: calibrated on original + pruning_0.6, calibrated on pruning_0.6")
+    assert line.endswith("over the same attack on one: calibrated on original + pruned 60%, calibrated on pruned 60%")
     low, high = map(float, line.split("[")[1].split("]")[0].split(", "))
     assert low < gain < high < low + 20
 

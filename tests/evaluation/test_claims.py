@@ -247,7 +247,7 @@ def test_missing_pieces_are_left_out_with_their_command(make_run, tmp_path, caps
     assert "undecided (6 of 48, 42 missing; " in saved["verdicts"]["C2"]["text"]
     out = capsys.readouterr().out
     for words in ("MR is left out: ", "run python -m attacks.mr", "SR lacks pruning_0.6", "python CompLeakSR.py",
-                  "SAMIA is left out for original, pruning_0.6, pruning_0.9", "without --no-sensitivity",
+                  "SAMIA is left out for original, pruned 60%, pruned 90%", "without --no-sensitivity",
                   "TPR at 0.1% FPR is not compared"):
         assert words in out
     run.layout.result(ORIGINAL, "NR.json").unlink()
