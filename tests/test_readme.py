@@ -160,10 +160,9 @@ def test_the_answer_is_that_of_the_committed_claims(root, page):
         best["differences"][step]["auc"]["mean"], *best["differences"][step]["auc"]["over_seeds"])))
         for step in ("published - original", "SR - NR", "MR - SR")}
     wanted = [*said.values(), f"{100 * best['original']['auc']['mean']:.1f}"]
-    if page != "README.md":
-        wanted.append("0.14 [-0.01, 0.29]")
-        low, high = best["differences"]["published - fine-tuned"]["auc"]["over_seeds"]
-        assert (round(100 * low, 2), round(100 * high, 2)) == (-0.29, 0.01)
+    tuned = best["differences"]["published - fine-tuned"]["auc"]  # what fine-tuned versions give beyond the published
+    low, high = tuned["over_seeds"]
+    wanted.append(f"{-100 * tuned['mean']:.2f} [{-100 * high:.2f}, {-100 * low:.2f}]")
     bayes = "LiRA_online (Bayes)"
 
     def aucs(setting, place, attack):
@@ -174,7 +173,7 @@ def test_the_answer_is_that_of_the_committed_claims(root, page):
         return np.array(each)
 
     wanted += [f"{aucs(*key).mean():.1f}" for key in (
-        ("NR", "original", "confidence"), ("SR", "pruning_1e-07", "confidence"),
+        ("NR", "original", "confidence"), ("MR", ".", "fine-tuned three, confidence with the original"),
         ("MR", ".", "all 3, confidence with the original"), ("MR", ".", "all 3, confidence on views"))]
     gain = aucs("MR", ".", f"all 3, joint_{bayes} on views") - aucs("NR", "original", bayes)
     low, high = t_interval(gain)
