@@ -141,7 +141,7 @@ def test_sr_says_the_appendix_words_and_shows_nr_beside(chain):
     assert said.startswith("Start Membership Inference Attacks")
     for row in ("SR1 (LR)", "SR1 (RF)", "SR2 (LR)", "SR2 (RF)", "RMIA"):
         assert row in said
-    assert "pruning_0.6: not attacked yet, run python CompLeakNR.py" in said
+    assert "pruned 60%: not attacked yet, run python CompLeakNR.py" in said
 
 
 def test_notebook_shows_the_mr_table_in_cell_19(chain):

@@ -41,7 +41,7 @@ def test_every_target_is_summed_up_as_runs_of_several_seeds_are(made_up_run, cap
         assert saved["best"]["NR"][rate]["over_seeds"] == pytest.approx([np.mean(each) - half, np.mean(each) + half],
                                                                         abs=1e-5)
     caption = table_of(saved).caption
-    assert "on 3 run(s), seed 0, 0 (shadow_0), 0 (shadow_1): " in caption
+    assert "judged on 3 targets of seed 0: " in caption
     assert "protocol sound, pools shared. " in caption
     page = report.page([Run(one) for one in layouts])
     for words in ("3 targets of seed 0, pools shared", "Over 3 targets of seed 0", "Pools: shared, every model"):
