@@ -120,3 +120,17 @@ def test_every_text_file_is_read_and_written_as_utf8(root):
                                                                "workflow", "benchmarks", "pruning", "quantization")
              for path in (root / folder).rglob("*.py") if (lines := list(unnamed(path)))}
     assert not found
+
+
+def test_a_bit_turned_anywhere_in_json_is_refused_or_harmless(tmp_path):
+    """In the checksum's own name too, without which a file would count as an older one that never had it."""
+    path, value = tmp_path / "a.json", {"a": 1, "b": [1, 2]}
+    write_json(path, value)
+    raw = path.read_bytes()
+    for at in range(len(raw)):
+        for bit in range(8):
+            path.write_bytes(raw[:at] + bytes([raw[at] ^ 1 << bit]) + raw[at + 1:])
+            try:
+                assert read_json(path) == value, (at, bit)
+            except CompLeakError:
+                pass
