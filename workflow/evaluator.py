@@ -44,21 +44,21 @@ def lines(expected):
                layout.result(one, "SR.json")) for one in versions[1:]]
     asked += [("C3", "MR", f"{group}, {WITH}", f"MR on {group}, {WITH}", layout.result(ORIGINAL, "MR.json"))
               for group in GROUPS]
-    found = [_row(expected, *one) for one in asked]
+    found, judging = [_row(expected, *one) for one in asked], [
+        "`python -m evaluation.claims`", f"`{layout.result(ORIGINAL, 'claims.json')}`"]
     for claim in SCRIPTS:
         judged = expected["claims"].get(claim) if expected else None
         verdict = NOT_REACHED
         if judged:
             verdict = f"**{judged['verdict']}**: {in_brief(claim, judged['judged'], {word: word for word in SIGNS})}"
-        found.append([claim, "verdict", "`python -m evaluation.claims`",
-                      f"`{layout.result(ORIGINAL, 'claims.json')}`", verdict, "-", "-",
+        found.append([claim, "verdict", *judging, verdict, "-", "-",
                       _minutes(expected, "evaluation.claims") if judged else NOT_REACHED])
     best = (expected or {}).get("best", {})
     asked = [(words, best.get(has), "") for has, words in ROWS.items()]
     asked += [(step, rates, "+") for step, rates in best.get("differences", {}).items()]
     for words, rates, sign in asked:
         cells = [per_cent(rates[rate], sign) if rates else NOT_REACHED for rate in ("auc", "tpr")]
-        found.append(["-", f"the attacker's best, {words}", *found[-1][2:4], *cells, "-",
+        found.append(["-", f"the attacker's best, {words}", *judging, *cells, "-",
                       _minutes(expected, "evaluation.claims") if rates else NOT_REACHED])
     return found
 
